@@ -1,0 +1,32 @@
+# paco_cpu_capability_sources(<target> <source>...)
+#
+# Compiles every <source> once for each instruction set that the processor family has, and links
+# the results into <target>; the code chooses among them at run time. A source sees
+#
+#   PACO_CPU_CAPABILITY   DEFAULT, AVX2 or AVX512: a token, to be used as the namespace that holds
+#                         everything the source defines, e.g. paco::cpu::AVX2
+#
+# On x86-64 PACO_CPU_CAPABILITIES is DEFAULT;AVX2;AVX512, elsewhere DEFAULT alone (where the
+# compiler already uses NEON). The sources must include no header that defines inline functions or
+# templates outside that namespace (no ATen, no <vector>): the linker keeps one copy of such a
+# function for the whole library, and if it keeps the AVX-512 one, older processors crash.
+
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
+  set(PACO_CPU_CAPABILITIES DEFAULT AVX2 AVX512)
+else()
+  set(PACO_CPU_CAPABILITIES DEFAULT)
+endif()
+set(_paco_flags_DEFAULT)
+set(_paco_flags_AVX2 -mavx2 -mfma -mf16c)
+set(_paco_flags_AVX512 ${_paco_flags_AVX2} -mavx512f -mavx512bw -mavx512dq -mavx512vl)
+
+function(paco_cpu_capability_sources target)
+  foreach(capability IN LISTS PACO_CPU_CAPABILITIES)
+    set(objects ${target}_cpu_${capability})
+    add_library(${objects} OBJECT ${ARGN})
+    target_compile_definitions(${objects} PRIVATE PACO_CPU_CAPABILITY=${capability})
+    target_compile_options(${objects} PRIVATE -O3 ${_paco_flags_${capability}})
+    target_link_libraries(${objects} PRIVATE paco_compile_options)
+    target_sources(${target} PRIVATE $<TARGET_OBJECTS:${objects}>)
+  endforeach()
+endfunction()

@@ -1,0 +1,54 @@
+# Finds PyTorch's C++ libraries; used by libpaco's own build and, installed, by PacoConfig.cmake.
+#
+#   LibTorch::LibTorch   everything that an application links
+#   LibTorch_VERSION     PyTorch's version, e.g. 2.13.0
+#   LibTorch_CUDA        whether this PyTorch was built with CUDA
+#
+# PyTorch's own find_package(Torch) is not used because, with a CUDA build of PyTorch, it fails on
+# every machine that has no CUDA toolkit, even for code that needs none. The ways to say where
+# PyTorch is are the same: Torch_DIR, or CMAKE_PREFIX_PATH with what
+#   python -c "import torch; print(torch.utils.cmake_prefix_path)"
+# prints, or with the folder of an unpacked LibTorch.
+
+find_path(
+  Torch_DIR TorchConfig.cmake
+  HINTS ${CMAKE_PREFIX_PATH} ${LibTorch_HINTS}
+  PATH_SUFFIXES share/cmake/Torch Torch
+  DOC "Folder with PyTorch's TorchConfig.cmake")
+
+set(LibTorch_CUDA FALSE)
+set(_libtorch_names c10 torch_cpu)
+if(Torch_DIR)
+  get_filename_component(_libtorch_root "${Torch_DIR}/../../.." ABSOLUTE)
+  if(EXISTS "${_libtorch_root}/lib/libtorch_cuda.so")
+    set(LibTorch_CUDA TRUE)
+    list(APPEND _libtorch_names c10_cuda torch_cuda)
+  endif()
+  file(STRINGS "${_libtorch_root}/include/torch/headeronly/version.h" _libtorch_version
+       REGEX "\"[0-9.]+\"")
+  string(REGEX MATCH "[0-9.]+" LibTorch_VERSION "${_libtorch_version}")
+endif()
+
+include(FindPackageHandleStandardArgs)
+find_package_handle_standard_args(
+  LibTorch
+  REQUIRED_VARS Torch_DIR LibTorch_VERSION
+  VERSION_VAR LibTorch_VERSION
+  REASON_FAILURE_MESSAGE
+    "PyTorch 2.11 or later is needed: add its torch.utils.cmake_prefix_path, or the folder of an unpacked LibTorch, to CMAKE_PREFIX_PATH.")
+
+if(LibTorch_FOUND AND NOT TARGET LibTorch::LibTorch)
+  add_library(LibTorch::LibTorch INTERFACE IMPORTED)
+  foreach(_name IN LISTS _libtorch_names)
+    add_library(LibTorch::${_name} SHARED IMPORTED)
+    set_target_properties(LibTorch::${_name} PROPERTIES
+      IMPORTED_LOCATION "${_libtorch_root}/lib/lib${_name}.so"
+      IMPORTED_SONAME "lib${_name}.so")
+    target_link_libraries(LibTorch::LibTorch INTERFACE LibTorch::${_name})
+  endforeach()
+  target_include_directories(LibTorch::LibTorch INTERFACE
+    "${_libtorch_root}/include" "${_libtorch_root}/include/torch/csrc/api/include")
+endif()
+unset(_libtorch_names)
+unset(_libtorch_root)
+unset(_libtorch_version)

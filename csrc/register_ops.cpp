@@ -1,0 +1,7 @@
+#include "register_ops.h"
+
+namespace paco {
+
+void register_ops() {}
+
+}  // namespace paco
