@@ -1,0 +1,24 @@
+"""Parametric contrastive learning for long-tailed data (PaCo, GPaCo).
+
+The functions here are operators of libpaco; :mod:`paco.nn` has the modules to train with,
+:mod:`paco.longtail` class priors and metrics, :mod:`paco.deploy` the way to C++, and
+:mod:`paco.reference` the plain definition of it all.
+"""
+
+from . import deploy, longtail, nn, reference
+from ._library import __version__, build_info
+from .longtail import log_prior
+from .ops import center_logits, paco_loss, queue_enqueue_
+
+__all__ = [
+    "__version__",
+    "build_info",
+    "center_logits",
+    "deploy",
+    "log_prior",
+    "longtail",
+    "nn",
+    "paco_loss",
+    "queue_enqueue_",
+    "reference",
+]

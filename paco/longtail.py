@@ -1,0 +1,217 @@
+"""Long-tailed data: class counts and priors, synthetic tails, and the metrics that look at them."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "class_counts",
+    "class_groups",
+    "expected_calibration_error",
+    "exponential_profile",
+    "grouped_accuracy",
+    "log_prior",
+    "long_tailed_subset",
+    "per_class_accuracy",
+]
+
+
+def class_counts(labels: Tensor | Sequence[int], num_classes: int) -> Tensor:
+    """The number of samples of each class.
+
+    Args:
+        labels: int64 [N], each in [0, num_classes).
+        num_classes: C.
+
+    Returns:
+        int64 [C].
+
+    Raises:
+        ValueError: for a label outside [0, num_classes).
+    """
+    labels = torch.as_tensor(labels, dtype=torch.int64)
+    _check_labels("class_counts", labels, num_classes)
+    return torch.bincount(labels, minlength=num_classes)
+
+
+def log_prior(class_counts: Tensor | Sequence[float]) -> Tensor:
+    """log(n_c / sum n + 1e-9), the prior of :func:`paco.center_logits` (Balanced Softmax, eq. 4).
+
+    Args:
+        class_counts: n, [C], each >= 0 and not all zero.
+
+    Returns:
+        float32 [C], on the device of ``class_counts``.
+
+    Raises:
+        ValueError: for counts that are no counts.
+    """
+    counts = torch.as_tensor(class_counts).double()
+    if counts.dim() != 1 or counts.numel() == 0:
+        raise ValueError(
+            f"log_prior: class_counts must be [C] with C >= 1, got shape {list(counts.shape)}"
+        )
+    if not bool(counts.isfinite().all()) or bool((counts < 0).any()) or not bool(counts.any()):
+        raise ValueError(
+            "log_prior: class_counts must be finite, >= 0 and not all zero, got "
+            f"a minimum of {counts.min().item():g} and a sum of {counts.sum().item():g}"
+        )
+    return torch.log(counts / counts.sum() + 1e-9).float()
+
+
+def exponential_profile(max_count: int, num_classes: int, imbalance_factor: float) -> list[int]:
+    """The usual long-tailed profile, n_i = int(n_max * (1 / IF)^(i / (C - 1))).
+
+    Args:
+        max_count: n_max, the samples of class 0, >= 1.
+        num_classes: C, >= 1.
+        imbalance_factor: IF, >= 1; class C - 1 keeps n_max / IF samples.
+
+    Returns:
+        C counts, none rising over the one before.
+
+    Raises:
+        ValueError: for a bad argument.
+    """
+    if max_count < 1:
+        raise ValueError(f"exponential_profile: max_count must be at least 1, got {max_count}")
+    if num_classes < 1:
+        raise ValueError(f"exponential_profile: num_classes must be at least 1, got {num_classes}")
+    if imbalance_factor < 1:
+        raise ValueError(
+            f"exponential_profile: imbalance_factor must be at least 1, got {imbalance_factor}"
+        )
+    last = max(num_classes - 1, 1)
+    return [int(max_count * (1 / imbalance_factor) ** (i / last)) for i in range(num_classes)]
+
+
+def long_tailed_subset(labels: Tensor | Sequence[int], counts: Sequence[int], seed: int) -> Tensor:
+    """Chooses ``counts[c]`` samples of each class c by a seeded shuffle of that class.
+
+    One seed shuffles the same way whatever the counts are, so a smaller subset lies inside a
+    larger one.
+
+    Args:
+        labels: int64 [N].
+        counts: how many samples of each class to keep; as many as there are at most.
+        seed: of the shuffle.
+
+    Returns:
+        int64 [sum(counts)], the chosen indices, ascending.
+
+    Raises:
+        ValueError: for a label without a count, or a class with fewer samples than its count.
+    """
+    labels = torch.as_tensor(labels, dtype=torch.int64)
+    _check_labels("long_tailed_subset", labels, len(counts))
+    generator = torch.Generator().manual_seed(seed)
+    chosen = []
+    for c, count in enumerate(counts):
+        members = torch.nonzero(labels == c).flatten()
+        if not 0 <= count <= members.numel():
+            raise ValueError(
+                f"long_tailed_subset: counts[{c}] must lie in [0, {members.numel()}], the samples "
+                f"of that class, got {count}"
+            )
+        chosen.append(members[torch.randperm(members.numel(), generator=generator)[:count]])
+    return torch.cat(chosen).sort().values
+
+
+def class_groups(class_counts: Tensor | Sequence[int]) -> dict[str, Tensor]:
+    """The usual groups: many (> 100 training samples), medium (20 to 100) and few (< 20).
+
+    Args:
+        class_counts: [C], training samples of each class.
+
+    Returns:
+        A bool [C] for each of "many", "medium" and "few"; together they hold every class once.
+    """
+    counts = torch.as_tensor(class_counts)
+    many = counts > 100
+    few = counts < 20
+    return {"many": many, "medium": ~many & ~few, "few": few}
+
+
+def per_class_accuracy(predictions: Tensor, labels: Tensor, num_classes: int) -> Tensor:
+    """The share of each class's samples that is predicted right.
+
+    Args:
+        predictions: int64 [N], predicted classes.
+        labels: int64 [N], true classes, each in [0, num_classes).
+        num_classes: C.
+
+    Returns:
+        float64 [C], NaN for a class without a sample.
+
+    Raises:
+        ValueError: for a label outside [0, num_classes), or lengths that differ.
+    """
+    if predictions.shape != labels.shape:
+        raise ValueError(
+            f"per_class_accuracy: predictions must be of labels' shape {list(labels.shape)}, got "
+            f"{list(predictions.shape)}"
+        )
+    total = class_counts(labels, num_classes)
+    correct = class_counts(labels[predictions == labels], num_classes)
+    return correct.double() / total
+
+
+def grouped_accuracy(
+    predictions: Tensor, labels: Tensor, train_class_counts: Tensor | Sequence[int]
+) -> dict[str, float]:
+    """Mean per-class accuracy over all classes and over many, medium and few-shot classes.
+
+    Args:
+        predictions: int64 [N], predicted classes.
+        labels: int64 [N], true classes.
+        train_class_counts: [C], training samples of each class.
+
+    Returns:
+        Accuracies in [0, 1] under "all", "many", "medium" and "few". Classes without a test sample
+        do not count; a group without any that has is NaN.
+    """
+    counts = torch.as_tensor(train_class_counts).to(labels.device)
+    accuracy = per_class_accuracy(predictions, labels, counts.numel())
+    result = {"all": torch.nanmean(accuracy).item()}
+    for name, members in class_groups(counts).items():
+        result[name] = torch.nanmean(accuracy[members]).item()
+    return result
+
+
+def expected_calibration_error(probabilities: Tensor, labels: Tensor, num_bins: int = 15) -> float:
+    """Gap between confidence and accuracy, averaged over equal bins of confidence, by bin size.
+
+    Args:
+        probabilities: [N, C], rows that sum to 1.
+        labels: int64 [N], true classes.
+        num_bins: 15 in the literature.
+
+    Returns:
+        The error in [0, 1]; NaN without a sample.
+
+    Raises:
+        ValueError: for shapes that do not match.
+    """
+    if probabilities.dim() != 2 or labels.shape != probabilities.shape[:1]:
+        raise ValueError(
+            "expected_calibration_error: probabilities must be [N, C] and labels [N], got "
+            f"{list(probabilities.shape)} and {list(labels.shape)}"
+        )
+    if labels.numel() == 0:
+        return math.nan
+    confidence, predicted = probabilities.double().max(1)
+    # Bin k holds the confidences in (k / num_bins, (k + 1) / num_bins].
+    index = (torch.ceil(confidence * num_bins) - 1).clamp(0, num_bins - 1).long()
+    gap = torch.zeros(num_bins, dtype=torch.float64, device=labels.device)
+    gap.index_add_(0, index, (predicted == labels).double() - confidence)
+    return gap.abs().sum().item() / labels.numel()
+
+
+def _check_labels(function: str, labels: Tensor, num_classes: int) -> None:
+    if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
+        raise ValueError(
+            f"{function}: labels must lie in [0, {num_classes}), got {int(labels.min())} to "
+            f"{int(labels.max())}"
+        )

@@ -1,0 +1,150 @@
+"""The operators of libpaco as typed Python functions.
+
+Each is one call of ``torch.ops.paco``, where the arguments are checked: a bad one raises a
+ValueError that names it and its value. They work in eager mode, under torch.compile (no graph
+break), torch.export and autocast. TorchScript knows no keyword-only argument with a default, so
+scripted code calls ``torch.ops.paco`` itself or the modules of :mod:`paco.nn`.
+
+:mod:`paco.reference` has the same functions in plain torch.
+"""
+
+import torch
+from torch import Tensor
+
+__all__ = ["center_logits", "paco_loss", "queue_enqueue_"]
+
+
+def paco_loss(
+    features: Tensor,
+    labels: Tensor,
+    center_logits: Tensor | None = None,
+    queue: Tensor | None = None,
+    queue_labels: Tensor | None = None,
+    *,
+    num_anchors: int,
+    queue_size: Tensor | None = None,
+    alpha: float,
+    beta: float = 1.0,
+    gamma: float = 1.0,
+    temperature: float,
+    base_temperature: float | None = None,
+    label_smoothing: float = 0.0,
+    anchor_weight: Tensor | None = None,
+) -> Tensor:
+    r"""Parametric contrastive loss, averaged over the anchors.
+
+    The first A = ``num_anchors`` rows of ``features`` are the anchors i. Pairs (i, j) run over
+    every row of ``features`` and every valid row of ``queue``, except j = i. With p_ij = z_i . z_j
+    / T, the positives P(i) = {j != i : y_j = y_i} and the smoothed target t_i over the classes::
+
+        L_i  = log( sum_c exp s_ic + gamma sum_{j != i} exp p_ij )
+        W_i  = beta + alpha |P(i)|
+        l_i  = -(T / T_base) [ beta sum_c t_ic (s_ic - L_i) + alpha sum_{P(i)} (p_ij - L_i) ] / W_i
+        loss = mean_i l_i
+
+    (`PaCo <https://arxiv.org/abs/2107.12028>`_, eq. 5; `GPaCo <https://arxiv.org/abs/2209.12400>`_
+    has every row an anchor.) ``alpha=0`` is balanced softmax or cross entropy; no
+    ``center_logits`` and ``alpha=gamma=1`` is SupCon. An anchor with W_i = 0 (a SupCon anchor
+    without a positive) adds 0 to the mean.
+
+    The pairs are streamed: no [A, M + K] matrix exists, and the queue is neither copied nor read
+    again by the backward pass.
+
+    Args:
+        features: z, [M, D], rows of unit length; float16, bfloat16, float32 or float64.
+        labels: y, int64 [M], the class of each row, 0 <= y < C.
+        center_logits: s, [A, C], from :func:`center_logits`; of the dtype of ``features`` or
+            of the result.
+        queue: past keys, [K, D], of the dtype of ``features``. No gradient flows to it.
+        queue_labels: int64 [K], given together with ``queue``.
+        num_anchors: A, 1 <= A <= M.
+        queue_size: how many leading rows of ``queue`` are valid, an int64 tensor of one element
+            on the queue's device, such as ``state[1]`` of :func:`queue_enqueue_`. All by default.
+        alpha: weight of a same-class pair, >= 0.
+        beta: weight of the class center, >= 0.
+        gamma: weight of the pairs in the denominator, >= 0.
+        temperature: T, > 0.
+        base_temperature: T_base, > 0; T by default.
+        label_smoothing: epsilon in [0, 1): the target is 1 - epsilon for the anchor's class and
+            epsilon / (C - 1) for every other.
+        anchor_weight: [A], a factor >= 0 for each l_i; the mean still divides by A. No gradient
+            flows to it.
+
+    Returns:
+        A scalar; float64 for float64 features, else float32. The gradient flows to ``features``,
+        as anchors and as contrast, and to ``center_logits``; asking for a second derivative is an
+        error. A NaN or an infinity in an input gives NaN.
+
+    Raises:
+        ValueError: for a bad argument. On CUDA the values of ``labels`` and ``queue_size`` are
+            checked without a synchronisation: a bad one trips a device-side assertion, which the
+            next synchronising call reports.
+    """
+    return torch.ops.paco.paco_loss(
+        features,
+        labels,
+        center_logits,
+        queue,
+        queue_labels,
+        num_anchors=num_anchors,
+        queue_size=queue_size,
+        alpha=alpha,
+        beta=beta,
+        gamma=gamma,
+        temperature=temperature,
+        base_temperature=base_temperature,
+        label_smoothing=label_smoothing,
+        anchor_weight=anchor_weight,
+    )
+
+
+def center_logits(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    log_prior: Tensor | None = None,
+    *,
+    supt: float = 1.0,
+    cosine: bool = False,
+) -> Tensor:
+    """Logits of the class centers: s_ic = (w_c . x_i + b_c + log pi_c) / supt.
+
+    Args:
+        x: [A, F], the pooled features of the anchors.
+        weight: [C, F], one center a class.
+        bias: [C].
+        log_prior: float32 [C], from :func:`paco.log_prior`. It balances the softmax in training
+            and is left out at inference.
+        supt: temperature of the centers, > 0.
+        cosine: scale the rows of ``x`` and ``weight`` to unit length first.
+
+    Returns:
+        [A, C], of the dtype that type promotion gives; a ``log_prior`` makes it float32 at least.
+        Differentiable in every tensor.
+
+    Raises:
+        ValueError: for a bad argument.
+    """
+    return torch.ops.paco.center_logits(x, weight, bias, log_prior, supt=supt, cosine=cosine)
+
+
+def queue_enqueue_(
+    queue: Tensor, queue_labels: Tensor, queue_state: Tensor, keys: Tensor, labels: Tensor
+) -> None:
+    """Writes keys and their labels into a ring buffer, in place, over the oldest rows.
+
+    Any number of keys is taken: writing wraps around, and of more than K keys the last K stay.
+    Pointer and count stay on the queue's device, so the call never waits for it.
+
+    Args:
+        queue: [K, D].
+        queue_labels: int64 [K].
+        queue_state: int64 [2], the row to write next and the number of valid rows; zeros for an
+            empty queue.
+        keys: [B, D], converted to the queue's dtype; no gradient is kept.
+        labels: int64 [B].
+
+    Raises:
+        ValueError: for a bad argument; nothing is written then.
+    """
+    torch.ops.paco.queue_enqueue_(queue, queue_labels, queue_state, keys, labels)

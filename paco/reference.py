@@ -1,0 +1,135 @@
+"""The definition of every operator in plain torch: clear, slow, and the oracle of every test.
+
+Nothing here checks its arguments, streams or fuses; the operators do. Results are of the inputs'
+precision, so pass float64 for an oracle. Derivatives come from autograd.
+
+    Cui et al., "Parametric Contrastive Learning", ICCV 2021, arXiv 2107.12028 (PaCo)
+    Cui et al., "Generalized Parametric Contrastive Learning", TPAMI 2023, arXiv 2209.12400 (GPaCo)
+    Khosla et al., "Supervised Contrastive Learning", NeurIPS 2020 (no centers)
+    Ren et al., "Balanced Meta-Softmax", NeurIPS 2020 (alpha = 0)
+    He et al., "Momentum Contrast", CVPR 2020 (the queue)
+"""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["center_logits", "paco_loss", "queue_enqueue_"]
+
+
+def paco_loss(
+    features: Tensor,
+    labels: Tensor,
+    center_logits: Tensor | None = None,
+    queue: Tensor | None = None,
+    queue_labels: Tensor | None = None,
+    *,
+    num_anchors: int,
+    queue_size: Tensor | None = None,
+    alpha: float,
+    beta: float = 1.0,
+    gamma: float = 1.0,
+    temperature: float,
+    base_temperature: float | None = None,
+    label_smoothing: float = 0.0,
+    anchor_weight: Tensor | None = None,
+) -> Tensor:
+    """The loss of :func:`paco.paco_loss`, which documents the arguments, over an [A, M + K] matrix.
+
+    An anchor with W_i = 0 (a SupCon anchor without a positive) adds 0 to the mean and gets no
+    gradient; the papers' formula is 0 / 0 there.
+    """
+    dtype = torch.float64 if features.dtype == torch.float64 else torch.float32
+    a = num_anchors
+    z = features.to(dtype)
+    y = labels
+    inputs = [z]
+    if queue is not None:
+        n = queue.size(0) if queue_size is None else int(queue_size)
+        valid = queue[:n].detach().to(dtype)
+        inputs.append(valid)
+        z = torch.cat([z, valid])
+        y = torch.cat([y, queue_labels[:n]])
+
+    # Pairs (i, j) of an anchor and every other row: p_ij = z_i . z_j / T.
+    p = z[:a] @ z.T / temperature
+    self_pair = torch.eye(a, z.size(0), dtype=torch.bool, device=z.device)
+    positive = (y[:a, None] == y[None, :]) & ~self_pair
+
+    # The terms of L_i: gamma exp p_ij for the pairs, exp s_ic for the centers. With gamma = 0 there
+    # are no pairs among them, however large.
+    terms = p.masked_fill(self_pair, -math.inf) + math.log(gamma) if gamma > 0 else p[:, :0]
+    # W_i = beta + alpha |P(i)|, and the bracket of l_i without its -W_i L_i.
+    w = alpha * positive.sum(1).to(dtype)
+    bracket = alpha * p.masked_fill(~positive, 0).sum(1)
+    if center_logits is not None:
+        s = center_logits.to(dtype)
+        inputs.append(s)
+        terms = torch.cat([s, terms], 1)
+        target = _smoothed_target(y[:a], s.size(1), label_smoothing, dtype)
+        w = w + beta
+        bracket = bracket + beta * (target * s).sum(1)
+
+    # l_i of the anchors with W_i > 0.
+    if base_temperature is None:
+        base_temperature = temperature
+    counted = w > 0
+    log_partition = torch.logsumexp(terms[counted], 1)
+    w = w[counted]
+    loss = -(temperature / base_temperature) * (bracket[counted] - w * log_partition) / w
+    if anchor_weight is not None:
+        weight = anchor_weight.detach().to(dtype)
+        inputs.append(weight)
+        loss = loss * weight[counted]
+
+    # A NaN or an infinity must never come out as a plausible number: exp(-inf) = 0 would.
+    if not all(bool(x.isfinite().all()) for x in inputs):
+        return loss.sum() * math.nan
+    return loss.sum() / a
+
+
+def _smoothed_target(
+    labels: Tensor, num_classes: int, epsilon: float, dtype: torch.dtype
+) -> Tensor:
+    """t_ic = 1 - epsilon for c = y_i, else epsilon / (C - 1)."""
+    target = F.one_hot(labels, num_classes).to(dtype)
+    if num_classes == 1:  # no other class to give epsilon to: the operator refuses one
+        return target
+    return target * (1 - epsilon) + (1 - target) * epsilon / (num_classes - 1)
+
+
+def center_logits(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    log_prior: Tensor | None = None,
+    *,
+    supt: float = 1.0,
+    cosine: bool = False,
+) -> Tensor:
+    """s_ic = (w_c . x_i + b_c + log pi_c) / supt; see :func:`paco.center_logits`."""
+    if cosine:
+        x = F.normalize(x, dim=1)
+        weight = F.normalize(weight, dim=1)
+    s = x @ weight.T
+    if bias is not None:
+        s = s + bias
+    if log_prior is not None:
+        s = s + log_prior
+    return s / supt
+
+
+def queue_enqueue_(
+    queue: Tensor, queue_labels: Tensor, queue_state: Tensor, keys: Tensor, labels: Tensor
+) -> None:
+    """One row after another into a ring buffer; see :func:`paco.queue_enqueue_`."""
+    size = queue.size(0)
+    pointer, num_valid = queue_state.tolist()
+    for key, label in zip(keys.detach(), labels, strict=True):
+        queue[pointer] = key
+        queue_labels[pointer] = label
+        pointer = (pointer + 1) % size
+        num_valid = min(num_valid + 1, size)
+    queue_state.copy_(torch.tensor([pointer, num_valid]))
