@@ -14,6 +14,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -24,10 +25,12 @@ try:
 except ImportError as error:
     raise SystemExit(
         "libpaco must be built against the torch that will load it: install torch first, "
-        "then use pip install --no-build-isolation"
+        "then add --no-build-isolation to pip install"
     ) from error
 
 ROOT = Path(__file__).parent.resolve()
+# Kept between builds, which makes the next one incremental; setuptools' own folder is temporary.
+BUILD = ROOT / "build" / sys.implementation.cache_tag
 
 
 def cuda_option() -> str:
@@ -42,12 +45,14 @@ class CMakeBuild(build_ext):
     """Installs the CMake project into the package: paco/_C*.so, paco/lib, paco/include, ..."""
 
     def run(self) -> None:
+        # CMake and Ninja from pip are there even where the environment is not activated.
+        os.environ["PATH"] = os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]])
         if shutil.which("cmake") is None:
             raise SystemExit("libpaco is built with CMake 3.25 or later: pip install cmake ninja")
         prefix = self._source_prefix if self.inplace else self._wheel_prefix
         jobs = os.environ.get("MAX_JOBS") or str(os.cpu_count())
         cmake = [
-            *("cmake", "-S", str(ROOT), "-B", self.build_temp),
+            *("cmake", "-S", str(ROOT), "-B", str(BUILD)),
             *(["-G", "Ninja"] if shutil.which("ninja") else []),
             f"-DTorch_DIR={torch.utils.cmake_prefix_path}/Torch",
             f"-DPython_EXECUTABLE={sys.executable}",
@@ -56,8 +61,8 @@ class CMakeBuild(build_ext):
             "-DCMAKE_INSTALL_LIBDIR=lib",
         ]
         subprocess.run(cmake, check=True)
-        subprocess.run(["cmake", "--build", self.build_temp, "--parallel", jobs], check=True)
-        subprocess.run(["cmake", "--install", self.build_temp, "--prefix", prefix], check=True)
+        subprocess.run(["cmake", "--build", str(BUILD), "--parallel", jobs], check=True)
+        subprocess.run(["cmake", "--install", str(BUILD), "--prefix", prefix], check=True)
 
     # What setuptools asks for: the files a wheel gets, and where an editable install has them.
 
@@ -81,7 +86,7 @@ class CMakeBuild(build_ext):
 
     def _installed_files(self) -> list[Path]:
         prefix = self._source_prefix if self.inplace else self._wheel_prefix
-        manifest = Path(self.build_temp, "install_manifest.txt").read_text().splitlines()
+        manifest = (BUILD / "install_manifest.txt").read_text().splitlines()
         return [Path(path).relative_to(prefix) for path in manifest]
 
 
