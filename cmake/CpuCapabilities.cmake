@@ -18,14 +18,18 @@ else()
 endif()
 set(_paco_flags_DEFAULT)
 set(_paco_flags_AVX2 -mavx2 -mfma -mf16c)
-set(_paco_flags_AVX512 ${_paco_flags_AVX2} -mavx512f -mavx512bw -mavx512dq -mavx512vl)
+set(_paco_flags_AVX512 ${_paco_flags_AVX2} -mavx512f -mavx512bw -mavx512dq -mavx512vl
+    -mprefer-vector-width=512)
 
 function(paco_cpu_capability_sources target)
   foreach(capability IN LISTS PACO_CPU_CAPABILITIES)
     set(objects ${target}_cpu_${capability})
     add_library(${objects} OBJECT ${ARGN})
     target_compile_definitions(${objects} PRIVATE PACO_CPU_CAPABILITY=${capability})
-    target_compile_options(${objects} PRIVATE -O3 ${_paco_flags_${capability}})
+    # Loops are vectorised by the compiler: it may reorder sums where the source says so
+    # (omp simd reduction), and evaluate both sides of a selection.
+    target_compile_options(${objects} PRIVATE -O3 -fopenmp-simd -fno-math-errno -fno-trapping-math
+                           ${_paco_flags_${capability}})
     target_link_libraries(${objects} PRIVATE paco_compile_options)
     target_sources(${target} PRIVATE $<TARGET_OBJECTS:${objects}>)
   endforeach()

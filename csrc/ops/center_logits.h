@@ -22,15 +22,14 @@ namespace paco {
 // low-precision x with a log_prior, so that the prior is never rounded.
 // Differentiable in every tensor. Throws c10::ValueError, naming the argument
 // and its value.
-PACO_API at::Tensor
-center_logits(const at::Tensor &x, const at::Tensor &weight,
-              const std::optional<at::Tensor> &bias = std::nullopt,
-              const std::optional<at::Tensor> &log_prior = std::nullopt,
-              double supt = 1.0, bool cosine = false);
+PACO_API at::Tensor center_logits(const at::Tensor& x, const at::Tensor& weight,
+                                  const std::optional<at::Tensor>& bias = std::nullopt,
+                                  const std::optional<at::Tensor>& log_prior = std::nullopt,
+                                  double supt = 1.0, bool cosine = false);
 
 // log(n_c / sum n + 1e-9), float32 [C], of the class counts n [C] (any real
 // dtype, >= 0). Throws c10::ValueError for an empty, negative or all-zero
 // count.
-PACO_API at::Tensor log_prior(const at::Tensor &class_counts);
+PACO_API at::Tensor log_prior(const at::Tensor& class_counts);
 
-} // namespace paco
+}  // namespace paco

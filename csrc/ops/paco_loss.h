@@ -11,12 +11,12 @@ namespace paco {
 
 // Hyper-parameters of the PaCo loss, named as in the papers.
 struct PaCoLossOptions {
-  double alpha;       // weight of a same-class pair, >= 0
-  double temperature; // T, temperature of the pairs, > 0
-  double beta = 1.0;  // weight of the class center, >= 0
-  double gamma = 1.0; // weight of the pairs in the denominator, >= 0
-  std::optional<double> base_temperature; // T_base, > 0; T where absent
-  double label_smoothing = 0.0;           // epsilon, in [0, 1)
+  double alpha;                            // weight of a same-class pair, >= 0
+  double temperature;                      // T, temperature of the pairs, > 0
+  double beta = 1.0;                       // weight of the class center, >= 0
+  double gamma = 1.0;                      // weight of the pairs in the denominator, >= 0
+  std::optional<double> base_temperature;  // T_base, > 0; T where absent
+  double label_smoothing = 0.0;            // epsilon, in [0, 1)
 };
 
 // The PaCo loss (Cui et al., ICCV 2021, eq. 5; GPaCo: TPAMI 2023) averaged over
@@ -55,13 +55,12 @@ struct PaCoLossOptions {
 // on a GPU (labels, queue_size, anchor_weight) are checked there without a
 // synchronisation: a bad one trips a device assertion, which the next
 // synchronising call reports.
-PACO_API at::Tensor
-paco_loss(const at::Tensor &features, const at::Tensor &labels,
-          const std::optional<at::Tensor> &center_logits,
-          const std::optional<at::Tensor> &queue,
-          const std::optional<at::Tensor> &queue_labels,
-          c10::SymInt num_anchors, const std::optional<at::Tensor> &queue_size,
-          const PaCoLossOptions &options,
-          const std::optional<at::Tensor> &anchor_weight = std::nullopt);
+PACO_API at::Tensor paco_loss(const at::Tensor& features, const at::Tensor& labels,
+                              const std::optional<at::Tensor>& center_logits,
+                              const std::optional<at::Tensor>& queue,
+                              const std::optional<at::Tensor>& queue_labels,
+                              c10::SymInt num_anchors, const std::optional<at::Tensor>& queue_size,
+                              const PaCoLossOptions& options,
+                              const std::optional<at::Tensor>& anchor_weight = std::nullopt);
 
-} // namespace paco
+}  // namespace paco

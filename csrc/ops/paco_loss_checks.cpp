@@ -5,8 +5,7 @@
 
 #include <cmath>
 
-#define PACO_CHECK(condition, ...)                                             \
-  TORCH_CHECK_VALUE(condition, "paco_loss: ", __VA_ARGS__)
+#define PACO_CHECK(condition, ...) TORCH_CHECK_VALUE(condition, "paco_loss: ", __VA_ARGS__)
 
 namespace paco {
 namespace {
@@ -17,39 +16,32 @@ bool is_supported_dtype(c10::ScalarType dtype) {
 }
 
 // NaN fails every one of these comparisons, as it should.
-void check_non_negative(const char *name, double value) {
-  PACO_CHECK(value >= 0 && std::isfinite(value), name,
-             " must be finite and >= 0, got ", value);
+void check_non_negative(const char* name, double value) {
+  PACO_CHECK(value >= 0 && std::isfinite(value), name, " must be finite and >= 0, got ", value);
 }
 
-void check_positive(const char *name, double value) {
-  PACO_CHECK(value > 0 && std::isfinite(value), name,
-             " must be finite and > 0, got ", value);
+void check_positive(const char* name, double value) {
+  PACO_CHECK(value > 0 && std::isfinite(value), name, " must be finite and > 0, got ", value);
 }
 
-void check_device(const char *name, const at::Tensor &tensor,
-                  const at::Tensor &features) {
-  PACO_CHECK(tensor.device() == features.device(), name,
-             " must be on the device of features (", features.device(),
-             "), got ", tensor.device());
+void check_device(const char* name, const at::Tensor& tensor, const at::Tensor& features) {
+  PACO_CHECK(tensor.device() == features.device(), name, " must be on the device of features (",
+             features.device(), "), got ", tensor.device());
 }
 
-void check_labels(const char *name, const at::Tensor &labels,
-                  const char *rows_name, const at::Tensor &rows) {
+void check_labels(const char* name, const at::Tensor& labels, const char* rows_name,
+                  const at::Tensor& rows) {
   PACO_CHECK(labels.dim() == 1 && labels.sym_size(0) == rows.sym_size(0), name,
-             " must have one entry for each row of ", rows_name, " ",
-             rows.sym_sizes(), ", got ", labels.sym_sizes());
-  PACO_CHECK(labels.scalar_type() == at::kLong, name, " must be int64, got ",
-             labels.scalar_type());
+             " must have one entry for each row of ", rows_name, " ", rows.sym_sizes(), ", got ",
+             labels.sym_sizes());
+  PACO_CHECK(labels.scalar_type() == at::kLong, name, " must be int64, got ", labels.scalar_type());
 }
 
-} // namespace
+}  // namespace
 
-c10::ScalarType accumulate_type(c10::ScalarType dtype) {
-  return at::toOpMathType(dtype);
-}
+c10::ScalarType accumulate_type(c10::ScalarType dtype) { return at::toOpMathType(dtype); }
 
-void check_paco_loss(const PaCoLossArguments &args) {
+void check_paco_loss(const PaCoLossArguments& args) {
   check_non_negative("alpha", args.alpha);
   check_non_negative("beta", args.beta);
   check_non_negative("gamma", args.gamma);
@@ -58,9 +50,8 @@ void check_paco_loss(const PaCoLossArguments &args) {
   PACO_CHECK(args.label_smoothing >= 0 && args.label_smoothing < 1,
              "label_smoothing must lie in [0, 1), got ", args.label_smoothing);
 
-  const at::Tensor &features = args.features;
-  PACO_CHECK(features.dim() == 2 && features.sym_size(0) > 0 &&
-                 features.sym_size(1) > 0,
+  const at::Tensor& features = args.features;
+  PACO_CHECK(features.dim() == 2 && features.sym_size(0) > 0 && features.sym_size(1) > 0,
              "features must be [M, D] with at least one row and column, got ",
              features.sym_sizes());
   PACO_CHECK(is_supported_dtype(features.scalar_type()),
@@ -69,69 +60,62 @@ void check_paco_loss(const PaCoLossArguments &args) {
   check_labels("labels", args.labels, "features", features);
   check_device("labels", args.labels, features);
 
-  const c10::SymInt &num_anchors = args.num_anchors;
+  const c10::SymInt& num_anchors = args.num_anchors;
   PACO_CHECK(num_anchors >= 1 && num_anchors <= features.sym_size(0),
-             "num_anchors must lie between 1 and the rows of features ",
-             features.sym_sizes(), ", got ", num_anchors);
+             "num_anchors must lie between 1 and the rows of features ", features.sym_sizes(),
+             ", got ", num_anchors);
 
   if (args.center_logits) {
-    const at::Tensor &center_logits = *args.center_logits;
-    PACO_CHECK(center_logits.dim() == 2 &&
-                   center_logits.sym_size(0) == num_anchors &&
+    const at::Tensor& center_logits = *args.center_logits;
+    PACO_CHECK(center_logits.dim() == 2 && center_logits.sym_size(0) == num_anchors &&
                    center_logits.sym_size(1) > 0,
-               "center_logits must be [num_anchors, C] with num_anchors ",
-               num_anchors, ", got ", center_logits.sym_sizes());
+               "center_logits must be [num_anchors, C] with num_anchors ", num_anchors, ", got ",
+               center_logits.sym_sizes());
     PACO_CHECK(center_logits.scalar_type() == features.scalar_type() ||
-                   center_logits.scalar_type() ==
-                       accumulate_type(features.scalar_type()),
-               "center_logits must be ", features.scalar_type(),
-               " (as features) or ", accumulate_type(features.scalar_type()),
-               ", got ", center_logits.scalar_type());
+                   center_logits.scalar_type() == accumulate_type(features.scalar_type()),
+               "center_logits must be ", features.scalar_type(), " (as features) or ",
+               accumulate_type(features.scalar_type()), ", got ", center_logits.scalar_type());
     check_device("center_logits", center_logits, features);
     PACO_CHECK(args.label_smoothing == 0 || center_logits.sym_size(1) > 1,
-               "label_smoothing must be 0 with a single class, got ",
-               args.label_smoothing);
+               "label_smoothing must be 0 with a single class, got ", args.label_smoothing);
     PACO_CHECK(args.alpha + args.beta > 0, "alpha and beta must not both be 0");
   } else {
-    PACO_CHECK(args.alpha > 0, "alpha must be > 0 without center_logits, got ",
-               args.alpha);
+    PACO_CHECK(args.alpha > 0, "alpha must be > 0 without center_logits, got ", args.alpha);
+    PACO_CHECK(args.gamma > 0, "gamma must be > 0 without center_logits, got ", args.gamma);
   }
 
   PACO_CHECK(args.queue.has_value() == args.queue_labels.has_value(),
              "queue and queue_labels must be given together, got only ",
              args.queue ? "queue" : "queue_labels");
   if (args.queue) {
-    const at::Tensor &queue = *args.queue;
+    const at::Tensor& queue = *args.queue;
     PACO_CHECK(queue.dim() == 2 && queue.sym_size(1) == features.sym_size(1),
-               "queue must be [K, D] with the D of features ",
-               features.sym_sizes(), ", got ", queue.sym_sizes());
+               "queue must be [K, D] with the D of features ", features.sym_sizes(), ", got ",
+               queue.sym_sizes());
     PACO_CHECK(queue.scalar_type() == features.scalar_type(), "queue must be ",
-               features.scalar_type(), " (as features), got ",
-               queue.scalar_type());
+               features.scalar_type(), " (as features), got ", queue.scalar_type());
     check_device("queue", queue, features);
     check_labels("queue_labels", *args.queue_labels, "queue", queue);
     check_device("queue_labels", *args.queue_labels, features);
   }
   if (args.queue_size) {
-    const at::Tensor &queue_size = *args.queue_size;
+    const at::Tensor& queue_size = *args.queue_size;
     PACO_CHECK(args.queue, "queue_size needs a queue");
     PACO_CHECK(queue_size.dim() <= 1 && queue_size.sym_numel() == 1 &&
                    queue_size.scalar_type() == at::kLong,
-               "queue_size must be one int64, got ", queue_size.scalar_type(),
-               " ", queue_size.sym_sizes());
+               "queue_size must be one int64, got ", queue_size.scalar_type(), " ",
+               queue_size.sym_sizes());
     check_device("queue_size", queue_size, features);
   }
   if (args.anchor_weight) {
-    const at::Tensor &anchor_weight = *args.anchor_weight;
-    PACO_CHECK(anchor_weight.dim() == 1 &&
-                   anchor_weight.sym_size(0) == num_anchors,
-               "anchor_weight must be [num_anchors] with num_anchors ",
-               num_anchors, ", got ", anchor_weight.sym_sizes());
+    const at::Tensor& anchor_weight = *args.anchor_weight;
+    PACO_CHECK(anchor_weight.dim() == 1 && anchor_weight.sym_size(0) == num_anchors,
+               "anchor_weight must be [num_anchors] with num_anchors ", num_anchors, ", got ",
+               anchor_weight.sym_sizes());
     PACO_CHECK(at::isFloatingType(anchor_weight.scalar_type()),
-               "anchor_weight must be floating, got ",
-               anchor_weight.scalar_type());
+               "anchor_weight must be floating, got ", anchor_weight.scalar_type());
     check_device("anchor_weight", anchor_weight, features);
   }
 }
 
-} // namespace paco
+}  // namespace paco

@@ -10,29 +10,29 @@ namespace paco {
 
 // The arguments of paco_loss_forward, borrowed for the length of one call.
 struct PaCoLossArguments {
-  const at::Tensor &features;
-  const at::Tensor &labels;
-  const std::optional<at::Tensor> &center_logits;
-  const std::optional<at::Tensor> &queue;
-  const std::optional<at::Tensor> &queue_labels;
-  const c10::SymInt &num_anchors;
-  const std::optional<at::Tensor> &queue_size;
+  const at::Tensor& features;
+  const at::Tensor& labels;
+  const std::optional<at::Tensor>& center_logits;
+  const std::optional<at::Tensor>& queue;
+  const std::optional<at::Tensor>& queue_labels;
+  const c10::SymInt& num_anchors;
+  const std::optional<at::Tensor>& queue_size;
   double alpha;
   double beta;
   double gamma;
   double temperature;
   double base_temperature;
   double label_smoothing;
-  const std::optional<at::Tensor> &anchor_weight;
+  const std::optional<at::Tensor>& anchor_weight;
 };
 
 // Throws c10::ValueError for everything that shapes, dtypes, devices and
 // scalars can get wrong. Works on symbolic shapes, so every kernel of the
 // forward pass calls it, the meta kernel too.
-void check_paco_loss(const PaCoLossArguments &args);
+void check_paco_loss(const PaCoLossArguments& args);
 
 // The dtype of the loss and of everything the kernels add up: float32 for
 // inputs of 16 and 32 bits, float64 for float64.
 c10::ScalarType accumulate_type(c10::ScalarType dtype);
 
-} // namespace paco
+}  // namespace paco

@@ -19,9 +19,8 @@ namespace paco {
 // All on one device; pointer and count stay there, so nothing waits for the
 // device. Throws c10::ValueError, naming the argument and its value, before
 // anything is written.
-PACO_API void queue_enqueue_(const at::Tensor &queue,
-                             const at::Tensor &queue_labels,
-                             const at::Tensor &queue_state,
-                             const at::Tensor &keys, const at::Tensor &labels);
+PACO_API void queue_enqueue_(const at::Tensor& queue, const at::Tensor& queue_labels,
+                             const at::Tensor& queue_state, const at::Tensor& keys,
+                             const at::Tensor& labels);
 
-} // namespace paco
+}  // namespace paco

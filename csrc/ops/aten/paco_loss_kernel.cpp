@@ -19,7 +19,7 @@ constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
 
 // Values that are on a device already cannot be read without waiting for it:
 // there the check is a device assertion.
-void check_values(const at::Tensor &all_true, const char *message) {
+void check_values(const at::Tensor& all_true, const char* message) {
   if (all_true.device().is_cpu()) {
     TORCH_CHECK_VALUE(all_true.item<bool>(), message);
   } else {
@@ -29,23 +29,23 @@ void check_values(const at::Tensor &all_true, const char *message) {
 
 // A tile of columns: rows of features or of the queue.
 struct Columns {
-  at::Tensor rows;     // [tile, D], accumulate dtype; a masked row is 0
-  at::Tensor excluded; // [A, tile] bool: the anchor itself, or not a valid row
-  at::Tensor match;    // [A, tile] accumulate dtype: 1 for a positive pair
+  at::Tensor rows;      // [tile, D], accumulate dtype; a masked row is 0
+  at::Tensor excluded;  // [A, tile] bool: the anchor itself, or not a valid row
+  at::Tensor match;     // [A, tile] accumulate dtype: 1 for a positive pair
 };
 
 // The running sums of one pass over all columns, for every anchor.
 struct RunningSums {
-  at::Tensor maximum;       // [A, 1] running maximum of p_ij
-  at::Tensor exp_sum;       // [A, 1] sum_j exp(p_ij - maximum)
-  at::Tensor exp_rows;      // [A, D] sum_j exp(p_ij - maximum) z_j
-  at::Tensor positive_rows; // [A, D] sum_{P(i)} z_j
-  at::Tensor positives;     // [A, 1] |P(i)|
-  at::Tensor poison;        // []     0, or NaN once a column was not finite
+  at::Tensor maximum;        // [A, 1] running maximum of p_ij
+  at::Tensor exp_sum;        // [A, 1] sum_j exp(p_ij - maximum)
+  at::Tensor exp_rows;       // [A, D] sum_j exp(p_ij - maximum) z_j
+  at::Tensor positive_rows;  // [A, D] sum_{P(i)} z_j
+  at::Tensor positives;      // [A, 1] |P(i)|
+  at::Tensor poison;         // []     0, or NaN once a column was not finite
 };
 
-void add_columns(const at::Tensor &anchors, const Columns &columns,
-                 double temperature, bool exp_rows, RunningSums &sums) {
+void add_columns(const at::Tensor& anchors, const Columns& columns, double temperature,
+                 bool exp_rows, RunningSums& sums) {
   auto pairs = anchors.matmul(columns.rows.t()).div_(temperature);
   pairs.masked_fill_(columns.excluded, kMinusInfinity);
   const auto maximum = at::maximum(sums.maximum, pairs.amax(1, true));
@@ -54,8 +54,7 @@ void add_columns(const at::Tensor &anchors, const Columns &columns,
   const auto rescale = (sums.maximum - shift).exp();
   pairs.sub_(shift).exp_();
   sums.exp_sum.mul_(rescale).add_(pairs.sum(1, true));
-  if (exp_rows)
-    sums.exp_rows.mul_(rescale).addmm_(pairs, columns.rows);
+  if (exp_rows) sums.exp_rows.mul_(rescale).addmm_(pairs, columns.rows);
   sums.maximum = maximum;
   sums.positive_rows.addmm_(columns.match, columns.rows);
   sums.positives.add_(columns.match.sum(1, true));
@@ -64,149 +63,128 @@ void add_columns(const at::Tensor &anchors, const Columns &columns,
 
 // t, [A, C]: 1 - label_smoothing for the class of the anchor, an equal share of
 // the rest elsewhere.
-at::Tensor smoothed_targets(const at::Tensor &labels, int64_t num_classes,
-                            double label_smoothing,
-                            const at::TensorOptions &options) {
-  const double off =
-      num_classes > 1 ? label_smoothing / static_cast<double>(num_classes - 1)
-                      : 0;
+at::Tensor smoothed_targets(const at::Tensor& labels, int64_t num_classes, double label_smoothing,
+                            const at::TensorOptions& options) {
+  const double off = num_classes > 1 ? label_smoothing / static_cast<double>(num_classes - 1) : 0;
   auto targets = at::full({labels.size(0), num_classes}, off, options);
   return targets.scatter_(1, labels.unsqueeze(1), 1 - label_smoothing);
 }
 
-} // namespace
+}  // namespace
 
-PaCoLossState paco_loss_forward(
-    const at::Tensor &features, const at::Tensor &labels,
-    const std::optional<at::Tensor> &center_logits,
-    const std::optional<at::Tensor> &queue,
-    const std::optional<at::Tensor> &queue_labels, int64_t num_anchors,
-    const std::optional<at::Tensor> &queue_size, double alpha, double beta,
-    double gamma, double temperature, double base_temperature,
-    double label_smoothing, const std::optional<at::Tensor> &anchor_weight,
-    bool features_grad) {
-  check_paco_loss({features, labels, center_logits, queue, queue_labels,
-                   num_anchors, queue_size, alpha, beta, gamma, temperature,
-                   base_temperature, label_smoothing, anchor_weight});
+PaCoLossState paco_loss_forward(const at::Tensor& features, const at::Tensor& labels,
+                                const std::optional<at::Tensor>& center_logits,
+                                const std::optional<at::Tensor>& queue,
+                                const std::optional<at::Tensor>& queue_labels, int64_t num_anchors,
+                                const std::optional<at::Tensor>& queue_size, double alpha,
+                                double beta, double gamma, double temperature,
+                                double base_temperature, double label_smoothing,
+                                const std::optional<at::Tensor>& anchor_weight,
+                                bool features_grad) {
+  check_paco_loss({features, labels, center_logits, queue, queue_labels, num_anchors, queue_size,
+                   alpha, beta, gamma, temperature, base_temperature, label_smoothing,
+                   anchor_weight});
   const auto dtype = accumulate_type(features.scalar_type());
   const auto options = features.options().dtype(dtype);
   const int64_t num_rows = features.size(0);
   const int64_t dim = features.size(1);
 
   auto labels_in_range = labels.ge(0);
-  if (center_logits)
-    labels_in_range.logical_and_(labels.lt(center_logits->size(1)));
-  check_values(
-      labels_in_range.all(),
-      "paco_loss: labels must lie in [0, C), C the columns of center_logits");
+  if (center_logits) labels_in_range.logical_and_(labels.lt(center_logits->size(1)));
+  check_values(labels_in_range.all(),
+               "paco_loss: labels must lie in [0, C), C the columns of center_logits");
   if (anchor_weight) {
     // NaN is let through: it gives NaN in the loss.
     check_values(anchor_weight->lt(0).logical_not_().all(),
                  "paco_loss: anchor_weight must be >= 0");
   }
   if (queue_size) {
-    check_values(
-        queue_size->ge(0).logical_and_(queue_size->le(queue->size(0))).all(),
-        "paco_loss: queue_size must lie in [0, K], K the rows of queue");
+    check_values(queue_size->ge(0).logical_and_(queue_size->le(queue->size(0))).all(),
+                 "paco_loss: queue_size must lie in [0, K], K the rows of queue");
   }
 
   const auto anchors = features.narrow(0, 0, num_anchors).to(dtype);
   const auto anchor_labels = labels.narrow(0, 0, num_anchors).unsqueeze(1);
-  const auto anchor_index =
-      at::arange(num_anchors, labels.options()).unsqueeze(1);
+  const auto anchor_index = at::arange(num_anchors, labels.options()).unsqueeze(1);
   RunningSums sums{at::full({num_anchors, 1}, kMinusInfinity, options),
                    at::zeros({num_anchors, 1}, options),
                    at::zeros({num_anchors, dim}, options),
                    at::zeros({num_anchors, dim}, options),
                    at::zeros({num_anchors, 1}, options),
                    at::zeros({}, options)};
-  const auto add = [&](const at::Tensor &rows, const at::Tensor &row_labels,
-                       const at::Tensor &excluded) {
-    const auto match =
-        anchor_labels.eq(row_labels).logical_and_(excluded.logical_not());
-    add_columns(anchors, {rows, excluded, match.to(dtype)}, temperature,
-                features_grad, sums);
+  const auto add = [&](const at::Tensor& rows, const at::Tensor& row_labels,
+                       const at::Tensor& excluded) {
+    const auto match = anchor_labels.eq(row_labels).logical_and_(excluded.logical_not());
+    add_columns(anchors, {rows, excluded, match.to(dtype)}, temperature, features_grad, sums);
   };
   for (int64_t begin = 0; begin < num_rows; begin += kTileColumns) {
     const int64_t size = std::min(kTileColumns, num_rows - begin);
     const auto index = at::arange(begin, begin + size, labels.options());
-    add(features.narrow(0, begin, size).to(dtype),
-        labels.narrow(0, begin, size), anchor_index.eq(index));
+    add(features.narrow(0, begin, size).to(dtype), labels.narrow(0, begin, size),
+        anchor_index.eq(index));
   }
-  for (int64_t begin = 0; queue && begin < queue->size(0);
-       begin += kTileColumns) {
+  for (int64_t begin = 0; queue && begin < queue->size(0); begin += kTileColumns) {
     const int64_t size = std::min(kTileColumns, queue->size(0) - begin);
     const auto index = at::arange(begin, begin + size, labels.options());
-    const auto invalid =
-        queue_size ? index.ge(*queue_size) : at::zeros_like(index, at::kBool);
-    add(queue->narrow(0, begin, size)
-            .to(dtype)
-            .masked_fill(invalid.unsqueeze(1), 0),
-        queue_labels->narrow(0, begin, size),
-        invalid.expand({num_anchors, size}));
+    const auto invalid = queue_size ? index.ge(*queue_size) : at::zeros_like(index, at::kBool);
+    add(queue->narrow(0, begin, size).to(dtype).masked_fill(invalid.unsqueeze(1), 0),
+        queue_labels->narrow(0, begin, size), invalid.expand({num_anchors, size}));
   }
 
   // L_i joins centers and pairs under one maximum. gamma weighs exponentials,
   // so 0 is no special case.
-  auto maximum =
-      gamma > 0 ? sums.maximum : at::full_like(sums.maximum, kMinusInfinity);
+  auto maximum = gamma > 0 ? sums.maximum : at::full_like(sums.maximum, kMinusInfinity);
   at::Tensor logits;
   if (center_logits) {
     logits = center_logits->to(dtype);
     maximum = at::maximum(maximum, logits.amax(1, true));
   }
   maximum = maximum.masked_fill(maximum == kMinusInfinity, 0);
-  const auto pair_scale = gamma > 0 ? (sums.maximum - maximum).exp().mul_(gamma)
-                                    : at::zeros_like(sums.maximum);
+  const auto pair_scale =
+      gamma > 0 ? (sums.maximum - maximum).exp().mul_(gamma) : at::zeros_like(sums.maximum);
   auto partition = sums.exp_sum * pair_scale;
-  if (center_logits)
-    partition = partition + (logits - maximum).exp().sum(1, true);
+  if (center_logits) partition = partition + (logits - maximum).exp().sum(1, true);
   const auto log_partition = maximum + partition.log();
 
   const double center_weight = center_logits ? beta : 0;
   const auto pair_weight = sums.positives * alpha + center_weight;
   auto log_likelihood =
-      ((anchors * sums.positive_rows).sum(1, true) / temperature -
-       sums.positives * log_partition) *
+      ((anchors * sums.positive_rows).sum(1, true) / temperature - sums.positives * log_partition) *
       alpha;
   if (center_logits) {
-    const auto targets =
-        smoothed_targets(labels.narrow(0, 0, num_anchors), logits.size(1),
-                         label_smoothing, options);
+    const auto targets = smoothed_targets(labels.narrow(0, 0, num_anchors), logits.size(1),
+                                          label_smoothing, options);
     log_likelihood =
-        log_likelihood +
-        ((targets * logits).sum(1, true) - log_partition) * center_weight;
+        log_likelihood + ((targets * logits).sum(1, true) - log_partition) * center_weight;
     sums.poison.add_(logits.mul(0).sum());
   }
   // An anchor without center and positives has no loss; every other value keeps
   // its NaN.
   const auto idle = pair_weight == 0;
-  auto per_anchor =
-      (log_likelihood / pair_weight * -(temperature / base_temperature))
-          .masked_fill(idle, 0)
-          .squeeze(1);
-  if (anchor_weight)
+  auto per_anchor = (log_likelihood / pair_weight * -(temperature / base_temperature))
+                        .masked_fill(idle, 0)
+                        .squeeze(1);
+  if (anchor_weight) {
     per_anchor = per_anchor * anchor_weight->to(dtype);
+    sums.poison.add_(anchor_weight->to(dtype).mul(0).sum());
+  }
   const auto loss = per_anchor.mean() + sums.poison;
 
   at::Tensor anchor_grad = at::empty({0}, options);
   if (features_grad) {
-    anchor_grad =
-        (sums.exp_rows * (pair_scale * (maximum - log_partition).exp()) -
-         sums.positive_rows * (alpha / pair_weight))
-            .masked_fill(idle, 0);
+    anchor_grad = (sums.exp_rows * (pair_scale * (maximum - log_partition).exp()) -
+                   sums.positive_rows * (alpha / pair_weight))
+                      .masked_fill(idle, 0);
   }
   return {loss, log_partition.squeeze(1), pair_weight.squeeze(1), anchor_grad};
 }
 
 std::tuple<at::Tensor, at::Tensor> paco_loss_backward(
-    const at::Tensor &grad_loss, const at::Tensor &features,
-    const at::Tensor &labels, const std::optional<at::Tensor> &center_logits,
-    const std::optional<at::Tensor> &anchor_weight,
-    const at::Tensor &log_partition, const at::Tensor &pair_weight,
-    const at::Tensor &anchor_grad, double alpha, double beta, double gamma,
-    double temperature, double base_temperature, double label_smoothing,
-    bool features_grad, bool center_logits_grad) {
+    const at::Tensor& grad_loss, const at::Tensor& features, const at::Tensor& labels,
+    const std::optional<at::Tensor>& center_logits, const std::optional<at::Tensor>& anchor_weight,
+    const at::Tensor& log_partition, const at::Tensor& pair_weight, const at::Tensor& anchor_grad,
+    double alpha, double beta, double gamma, double temperature, double base_temperature,
+    double label_smoothing, bool features_grad, bool center_logits_grad) {
   const auto dtype = log_partition.scalar_type();
   const int64_t num_anchors = log_partition.size(0);
   const int64_t num_rows = features.size(0);
@@ -214,9 +192,7 @@ std::tuple<at::Tensor, at::Tensor> paco_loss_backward(
   const auto weight = pair_weight.unsqueeze(1);
   // upstream / A, times the weight of the anchor; 0 for an anchor without
   // center and positives.
-  auto scale =
-      (grad_loss / (static_cast<double>(num_anchors) * base_temperature))
-          .to(dtype);
+  auto scale = (grad_loss / (static_cast<double>(num_anchors) * base_temperature)).to(dtype);
   scale = anchor_weight ? scale * anchor_weight->to(dtype).unsqueeze(1)
                         : scale.expand({num_anchors, 1});
   scale = scale.masked_fill(weight == 0, 0);
@@ -225,21 +201,15 @@ std::tuple<at::Tensor, at::Tensor> paco_loss_backward(
   if (features_grad) {
     const auto anchors = features.narrow(0, 0, num_anchors).to(dtype);
     auto gradient = at::empty(features.sizes(), log_partition.options());
-    const auto positive_scale =
-        scale * (alpha / weight).masked_fill(weight == 0, 0);
-    const auto anchor_index =
-        at::arange(num_anchors, labels.options()).unsqueeze(1);
+    const auto positive_scale = scale * (alpha / weight).masked_fill(weight == 0, 0);
+    const auto anchor_index = at::arange(num_anchors, labels.options()).unsqueeze(1);
     for (int64_t begin = 0; begin < num_rows; begin += kTileColumns) {
       const int64_t size = std::min(kTileColumns, num_rows - begin);
       const auto rows = features.narrow(0, begin, size).to(dtype);
       auto pairs = anchors.matmul(rows.t()).div_(temperature);
       pairs.sub_(log_partition.unsqueeze(1)).exp_().mul_(scale * gamma);
-      pairs.sub_(
-          labels_of_anchors.unsqueeze(1).eq(labels.narrow(0, begin, size)) *
-          positive_scale);
-      pairs.masked_fill_(
-          anchor_index.eq(at::arange(begin, begin + size, labels.options())),
-          0);
+      pairs.sub_(labels_of_anchors.unsqueeze(1).eq(labels.narrow(0, begin, size)) * positive_scale);
+      pairs.masked_fill_(anchor_index.eq(at::arange(begin, begin + size, labels.options())), 0);
       gradient.narrow(0, begin, size).copy_(pairs.t().matmul(anchors));
     }
     gradient.narrow(0, 0, num_anchors).add_(anchor_grad * scale);
@@ -248,12 +218,10 @@ std::tuple<at::Tensor, at::Tensor> paco_loss_backward(
 
   auto grad_center_logits = at::empty({0}, features.options());
   if (center_logits_grad) {
-    const auto targets =
-        smoothed_targets(labels_of_anchors, center_logits->size(1),
-                         label_smoothing, log_partition.options());
+    const auto targets = smoothed_targets(labels_of_anchors, center_logits->size(1),
+                                          label_smoothing, log_partition.options());
     grad_center_logits =
-        ((center_logits->to(dtype) - log_partition.unsqueeze(1)).exp() -
-         targets * (beta / weight))
+        ((center_logits->to(dtype) - log_partition.unsqueeze(1)).exp() - targets * (beta / weight))
             .masked_fill(weight == 0, 0)
             .mul_(scale * temperature)
             .to(center_logits->scalar_type());
@@ -261,7 +229,7 @@ std::tuple<at::Tensor, at::Tensor> paco_loss_backward(
   return {grad_features, grad_center_logits};
 }
 
-} // namespace paco::aten
+}  // namespace paco::aten
 
 TORCH_LIBRARY_IMPL(paco, CompositeExplicitAutograd, m) {
   m.impl("paco_loss_forward", TORCH_FN(paco::aten::paco_loss_forward));
