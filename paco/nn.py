@@ -240,10 +240,20 @@ def momentum_update_(
         momentum: in [0, 1]; 0.999 in the paper.
 
     Raises:
-        ValueError: for a momentum outside [0, 1].
-        RuntimeError: for lists that do not match.
+        ValueError: for a momentum outside [0, 1], or lists of different lengths.
     """
     if not 0.0 <= momentum <= 1.0:
         raise ValueError(f"momentum_update_: momentum must lie in [0, 1], got {momentum}")
+    if len(key_parameters) != len(query_parameters):
+        raise ValueError(
+            f"momentum_update_: query_parameters must be as many as key_parameters, "
+            f"{len(key_parameters)}, got {len(query_parameters)}"
+        )
     with torch.no_grad():
-        torch._foreach_lerp_(key_parameters, query_parameters, 1.0 - momentum)
+        if torch.jit.is_scripting():
+            # TorchScript takes _foreach_lerp_ for a write to the list, not to the tensors in it,
+            # and drops it as dead code wherever the list is not used again.
+            for i in range(len(key_parameters)):
+                key_parameters[i].lerp_(query_parameters[i], 1.0 - momentum)
+        else:
+            torch._foreach_lerp_(key_parameters, query_parameters, 1.0 - momentum)

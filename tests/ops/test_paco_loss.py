@@ -1,0 +1,588 @@
+import re
+import subprocess
+import sys
+import textwrap
+import warnings
+
+import pytest
+import torch
+from problems import (
+    assert_results_close,
+    cast,
+    draw_loss,
+    identical,
+    unit_rows,
+    value_and_gradients,
+    with_gradients,
+)
+
+import paco
+from paco import reference
+
+# ---- Values and gradients ------------------------------------------------------------------------
+
+EDGES = {
+    "one row": dict(rows=1, queue=None, centers=True),
+    "one row and a queue": dict(rows=1, queue=33, valid=None),
+    "one anchor of many rows": dict(rows=20, anchors=1),
+    "every row an anchor": dict(rows=24, anchors=24),
+    "queries and keys": dict(rows=48, anchors=24, queue=100, valid=60),
+    "one class": dict(classes=1),
+    "one class and centers": dict(classes=1, centers=True),
+    "one dimension": dict(dim=1),
+    "empty queue": dict(queue=50, valid=0),
+    "queue of one row": dict(queue=1),
+    "queue longer than a tile": dict(queue=1500, valid=None),
+    "queue of many odd tiles": dict(queue=9001, valid=None, rows=6, dim=5),
+    "partial queue of many odd tiles": dict(queue=9001, valid=5003, rows=6, dim=5),
+    "rows longer than a tile": dict(rows=4999, anchors=7, dim=3),
+    "many anchors": dict(rows=600, anchors=500, dim=8, queue=700),
+    "many classes": dict(classes=3000, centers=True),
+    "wide features": dict(dim=300),
+    "no centers": dict(centers=False, classes=4),
+    "no centers, no positives": dict(centers=False, rows=1, queue=None),
+    "SupCon": dict(centers=False, alpha=1.0, gamma=1.0, classes=4, rows=32, anchors=32),
+    "balanced softmax": dict(centers=True, alpha=0.0, gamma=0.0),
+    "no pairs in the denominator": dict(centers=True, gamma=0.0, alpha=0.5, classes=2),
+    "centers in the denominator only": dict(centers=True, beta=0.0, alpha=0.5, classes=2),
+    "tiny gamma": dict(centers=True, gamma=1e-30),
+    "label smoothing": dict(centers=True, classes=9, label_smoothing=0.1),
+    "anchor weights": dict(weighted=True, rows=30),
+}
+
+
+@pytest.mark.parametrize("case", range(60))
+def test_random_problem_in_float64(rng, case):
+    problem = draw_loss(rng)
+    assert_results_close(
+        value_and_gradients(paco.paco_loss, problem),
+        value_and_gradients(reference.paco_loss, problem),
+        problem,
+        tolerance=1e-10,
+    )
+
+
+@pytest.mark.parametrize("edge", EDGES.values(), ids=EDGES.keys())
+def test_edge_in_float64(rng, edge):
+    problem = draw_loss(rng, **edge)
+    assert_results_close(
+        value_and_gradients(paco.paco_loss, problem),
+        value_and_gradients(reference.paco_loss, problem),
+        problem,
+        tolerance=1e-10,
+    )
+
+
+@pytest.mark.parametrize("case", range(40))
+def test_random_problem_in_float32(rng, case):
+    problem = draw_loss(rng, torch.float32)
+    actual = value_and_gradients(paco.paco_loss, problem)
+    expected = value_and_gradients(reference.paco_loss, cast(problem, torch.float64))
+    assert all(result.dtype == torch.float32 for result in actual.values())
+    assert_results_close(actual, expected, problem, tolerance=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("case", range(15))
+def test_random_problem_in_low_precision(rng, dtype, case):
+    problem = draw_loss(rng, dtype)
+    actual = value_and_gradients(paco.paco_loss, problem)
+    expected = value_and_gradients(reference.paco_loss, cast(problem, torch.float64))
+    assert actual["loss"].dtype == torch.float32
+    assert actual["features"].dtype == dtype
+    # Accumulated in float32: only a gradient is rounded, once.
+    for name, tolerance in [("loss", 1e-5), ("features", None), ("center_logits", None)]:
+        if name in expected:
+            assert_results_close(
+                {name: actual[name]},
+                {name: expected[name]},
+                problem,
+                tolerance or torch.finfo(dtype).eps,
+            )
+
+
+def test_center_logits_in_float32_beside_low_precision_features(rng):
+    problem = draw_loss(rng, torch.bfloat16, centers=True)
+    problem["center_logits"] = torch.randn(problem["center_logits"].shape)
+    actual = value_and_gradients(paco.paco_loss, problem)
+    expected = value_and_gradients(reference.paco_loss, cast(problem, torch.float64))
+    assert actual["center_logits"].dtype == torch.float32
+    for name in ("loss", "center_logits"):
+        assert_results_close({name: actual[name]}, {name: expected[name]}, problem, 1e-5)
+
+
+@pytest.mark.parametrize("temperature", [0.03, 0.01, 0.005])
+def test_low_temperature_does_not_underflow(rng, temperature):
+    # The self pair, exp(1 / T), would swallow every other one if it set the maximum.
+    problem = draw_loss(
+        rng, torch.float32, rows=32, queue=64, dim=48, classes=4, centers=False, gamma=1.0
+    )
+    problem.update(temperature=temperature, base_temperature=temperature)
+    actual = value_and_gradients(paco.paco_loss, problem)
+    expected = value_and_gradients(reference.paco_loss, cast(problem, torch.float64))
+    # exp turns the absolute rounding of p = z . z / T into a relative one.
+    assert_results_close(actual, expected, problem, tolerance=2e-6 / temperature)
+
+
+def test_non_contiguous_inputs(rng):
+    problem = draw_loss(rng, rows=12, anchors=5, dim=7, classes=3, queue=20, valid=None)
+    problem = {**problem, "anchor_weight": torch.rand(5, dtype=torch.float64)}
+    problem["center_logits"] = torch.randn(5, 3, dtype=torch.float64)
+
+    def strided(x):
+        """The same values, every second one of a buffer in transposed order."""
+        buffer = torch.full([2 * n for n in reversed(x.shape)], 9).to(x.dtype)
+        view = buffer[tuple(slice(None, None, 2) for _ in x.shape)].permute(*range(x.dim())[::-1])
+        view.copy_(x)
+        assert not view.is_contiguous()
+        return view
+
+    tensors = {name: x for name, x in problem.items() if isinstance(x, torch.Tensor)}
+    views = {name: strided(x) for name, x in tensors.items()}
+    leaves = [views[name].requires_grad_() for name in ("features", "center_logits")]
+    loss = paco.paco_loss(**{**problem, **views})
+    gradients = torch.autograd.grad(loss, leaves)
+    actual = {"loss": loss.detach(), "features": gradients[0], "center_logits": gradients[1]}
+    expected = value_and_gradients(reference.paco_loss, problem)
+    assert_results_close(actual, expected, problem, tolerance=1e-10)
+
+
+def test_gradient_for_one_input_alone(rng):
+    problem = draw_loss(rng, centers=True)
+    expected = value_and_gradients(reference.paco_loss, problem)
+    for name in ("features", "center_logits"):
+        leaf = problem[name].clone().requires_grad_()
+        loss = paco.paco_loss(**{**problem, name: leaf})
+        (gradient,) = torch.autograd.grad(loss, leaf)
+        assert_results_close({name: gradient}, {name: expected[name]}, problem, 1e-10)
+
+
+def test_upstream_gradient_scales(rng):
+    problem = draw_loss(rng, centers=True)
+    plain = value_and_gradients(paco.paco_loss, problem)
+    scaled = value_and_gradients(lambda **kwargs: -3 * paco.paco_loss(**kwargs), problem)
+    for name in ("features", "center_logits"):
+        torch.testing.assert_close(scaled[name], -3 * plain[name], rtol=1e-12, atol=1e-14)
+
+
+def test_keys_without_gradient(rng):
+    # PaCo: the rows after the anchors are a momentum encoder's.
+    problem = draw_loss(rng, rows=16, anchors=8, centers=True)
+    expected = value_and_gradients(reference.paco_loss, problem)
+    queries = problem["features"][:8].clone().requires_grad_()
+    keys = problem["features"][8:].clone()
+    paco.paco_loss(**{**problem, "features": torch.cat([queries, keys])}).backward()
+    assert_results_close(
+        {"features": queries.grad}, {"features": expected["features"][:8]}, problem, 1e-10
+    )
+
+
+def test_same_bits_on_every_call(rng):
+    problem = draw_loss(rng, torch.float32, rows=300, anchors=200, queue=5000, dim=32, centers=True)
+    first = value_and_gradients(paco.paco_loss, problem)
+    for _ in range(3):
+        assert identical(value_and_gradients(paco.paco_loss, problem), first)
+
+
+def test_same_loss_with_and_without_gradient(rng):
+    problem = draw_loss(rng, torch.float32)
+    expected = value_and_gradients(paco.paco_loss, problem)["loss"]
+    tensors = {k: v.clone() for k, v in problem.items() if isinstance(v, torch.Tensor)}
+    torch.testing.assert_close(paco.paco_loss(**problem), expected, rtol=1e-6, atol=1e-7)
+    with torch.no_grad():
+        loss = paco.paco_loss(**with_gradients(problem))
+        assert not loss.requires_grad
+        torch.testing.assert_close(loss, expected, rtol=1e-6, atol=1e-7)
+    with torch.inference_mode():
+        loss = paco.paco_loss(**{**problem, **{k: v.clone() for k, v in tensors.items()}})
+        torch.testing.assert_close(loss, expected, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("name", ["features", "queue", "center_logits", "anchor_weight"])
+@pytest.mark.parametrize("gamma", [0.0, 1.0])
+def test_a_bad_number_gives_nan(rng, name, value, gamma):
+    problem = draw_loss(
+        rng, rows=9, anchors=4, classes=3, queue=11, valid=7, centers=True, weighted=True
+    )
+    # A weight of -inf is an error of its own.
+    value = abs(value) if name == "anchor_weight" else value
+    problem["gamma"] = gamma
+    for _ in range(5):
+        tensor = problem[name].clone()
+        rows = {"queue": 7}.get(name, tensor.size(0))
+        tensor[:rows].flatten()[rng.randrange(tensor[:rows].numel())] = value
+        for function in (paco.paco_loss, reference.paco_loss):
+            assert function(**{**problem, name: tensor}).isnan()
+
+
+# ---- Derivatives ---------------------------------------------------------------------------------
+
+
+def gradcheck_problem(rng):
+    problem = draw_loss(
+        rng, rows=7, anchors=4, dim=5, classes=3, queue=6, valid=4, centers=True, weighted=True
+    )
+    return with_gradients({**problem, "alpha": 0.3, "beta": 0.8, "gamma": 0.7})
+
+
+@pytest.mark.parametrize("scripted", [False, True], ids=["eager", "scripted"])
+def test_gradcheck(rng, scripted):
+    problem = gradcheck_problem(rng)
+    function = scripted_loss if scripted else paco.paco_loss
+
+    def loss(features, center_logits):
+        return function(**{**problem, "features": features, "center_logits": center_logits})
+
+    assert torch.autograd.gradcheck(loss, (problem["features"], problem["center_logits"]))
+
+
+@pytest.mark.parametrize("first", ["features", "center_logits"])
+@pytest.mark.parametrize("second", ["features", "center_logits"])
+def test_second_derivative_is_an_error(rng, first, second):
+    problem = gradcheck_problem(rng)
+    loss = paco.paco_loss(**problem)
+    (gradient,) = torch.autograd.grad(loss, problem[first], create_graph=True)
+    with pytest.raises(RuntimeError, match="paco_loss_backward"):
+        torch.autograd.grad(gradient.square().sum(), problem[second])
+
+
+def test_second_derivative_through_the_upstream_gradient_is_an_error(rng):
+    problem = gradcheck_problem(rng)
+    factor = torch.ones((), dtype=torch.float64, requires_grad=True)
+    loss = factor * paco.paco_loss(**problem)
+    (gradient,) = torch.autograd.grad(loss, problem["features"], create_graph=True)
+    with pytest.raises(RuntimeError, match="paco_loss_backward"):
+        torch.autograd.grad(gradient.sum(), factor)
+
+
+# ---- The same everywhere -------------------------------------------------------------------------
+
+
+def script(function):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
+        return torch.jit.script(function)
+
+
+def call_operator(
+    features: torch.Tensor,
+    labels: torch.Tensor,
+    num_anchors: int,
+    alpha: float,
+    temperature: float,
+    center_logits: torch.Tensor | None = None,
+    queue: torch.Tensor | None = None,
+    queue_labels: torch.Tensor | None = None,
+    queue_size: torch.Tensor | None = None,
+    beta: float = 1.0,
+    gamma: float = 1.0,
+    base_temperature: float | None = None,
+    label_smoothing: float = 0.0,
+    anchor_weight: torch.Tensor | None = None,
+) -> torch.Tensor:
+    return torch.ops.paco.paco_loss(
+        features,
+        labels,
+        center_logits,
+        queue,
+        queue_labels,
+        num_anchors=num_anchors,
+        queue_size=queue_size,
+        alpha=alpha,
+        beta=beta,
+        gamma=gamma,
+        temperature=temperature,
+        base_temperature=base_temperature,
+        label_smoothing=label_smoothing,
+        anchor_weight=anchor_weight,
+    )
+
+
+scripted_loss = script(call_operator)
+
+
+@pytest.mark.parametrize("case", range(10))
+def test_scripted_is_eager(rng, case):
+    problem = draw_loss(rng, torch.float32)
+    assert identical(
+        value_and_gradients(scripted_loss, problem), value_and_gradients(paco.paco_loss, problem)
+    )
+
+
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+def test_compiled_is_eager(rng, backend):
+    def loss(features, labels, center_logits, queue, queue_labels, queue_size, anchor_weight):
+        return paco.paco_loss(
+            features,
+            labels,
+            center_logits,
+            queue,
+            queue_labels,
+            num_anchors=features.size(0) // 2,
+            queue_size=queue_size,
+            alpha=0.3,
+            gamma=0.8,
+            temperature=0.2,
+            base_temperature=0.3,
+            label_smoothing=0.1,
+            anchor_weight=anchor_weight,
+        )
+
+    torch.compiler.reset()
+    compiled = torch.compile(loss, fullgraph=True, dynamic=True, backend=backend)
+    for n in (6, 9, 31):
+        sizes = dict(rows=2 * n, anchors=n, dim=16, classes=4, queue=50, valid=20)
+        problem = draw_loss(rng, torch.float32, **sizes, centers=True, weighted=True)
+        problem = {name: x for name, x in problem.items() if isinstance(x, torch.Tensor)}
+        problem["queue_size"] = torch.tensor(rng.randint(0, 50))
+        problem["queue"] = unit_rows(50, 16, torch.float32)
+        problem["queue_labels"] = torch.randint(4, (50,))
+        with torch.compiler.set_stance("default" if n == 6 else "fail_on_recompile"):
+            actual = value_and_gradients(compiled, problem)
+        assert identical(actual, value_and_gradients(loss, problem))
+
+
+def test_exported_is_eager(rng):
+    class Loss(torch.nn.Module):
+        def forward(self, features, labels, center_logits, queue, queue_labels, queue_size):
+            return paco.paco_loss(
+                features,
+                labels,
+                center_logits,
+                queue,
+                queue_labels,
+                num_anchors=center_logits.size(0),
+                queue_size=queue_size,
+                alpha=0.1,
+                temperature=0.2,
+            )
+
+    def arguments(anchors):
+        problem = draw_loss(
+            rng, rows=2 * anchors, anchors=anchors, dim=8, classes=3, queue=9, valid=4, centers=True
+        )
+        names = ["features", "labels", "center_logits", "queue", "queue_labels", "queue_size"]
+        return tuple(
+            problem[name].flatten()[0] if name == "queue_size" else problem[name] for name in names
+        )
+
+    anchors = torch.export.Dim("anchors", min=2)
+    shapes = ({0: 2 * anchors}, {0: 2 * anchors}, {0: anchors}, None, None, None)
+    exported = torch.export.export(Loss(), arguments(5), dynamic_shapes=shapes).module()
+    for n in (5, 12):
+        x = arguments(n)
+        assert torch.equal(exported(*x), Loss()(*x))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_autocast_computes_in_float32(rng, dtype):
+    problem = draw_loss(rng, dtype, centers=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        actual = value_and_gradients(paco.paco_loss, problem)
+    expected = value_and_gradients(paco.paco_loss, cast(problem, torch.float32))
+    assert actual["loss"].dtype == torch.float32
+    assert torch.equal(actual["loss"], expected["loss"])
+    for name in ("features", "center_logits"):
+        assert torch.equal(actual[name], expected[name].to(dtype))
+
+
+def test_autocast_joins_dtypes(rng):
+    # bfloat16 projections, float32 center logits (the prior makes them so) and a float32 queue.
+    problem = draw_loss(rng, torch.float32, centers=True, queue=30, weighted=False)
+    mixed = {**problem, "features": problem["features"].bfloat16()}
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = paco.paco_loss(**mixed)
+    rounded = {**problem, "features": problem["features"].bfloat16().float()}
+    assert torch.equal(loss, paco.paco_loss(**rounded))
+
+
+@pytest.mark.parametrize("edge", ["queries and keys", "no centers", "anchor weights", "one row"])
+@pytest.mark.parametrize("gradients", [False, True])
+def test_opcheck(rng, edge, gradients):
+    problem = draw_loss(rng, torch.float32, **EDGES[edge])
+    problem = with_gradients(problem) if gradients else problem
+    torch.library.opcheck(torch.ops.paco.paco_loss.default, *arguments_of(problem))
+
+
+def arguments_of(problem):
+    """Positional and keyword arguments as the schema has them."""
+    problem = dict(problem)
+    names = ["features", "labels", "center_logits", "queue", "queue_labels"]
+    return tuple(problem.pop(name, None) for name in names), problem
+
+
+def test_opcheck_of_forward_and_backward(rng):
+    problem = draw_loss(
+        rng, torch.float32, rows=10, anchors=6, classes=3, queue=7, centers=True, weighted=True
+    )
+    problem.setdefault("base_temperature", problem["temperature"])
+    problem.setdefault("queue_size", None)
+    problem.setdefault("label_smoothing", 0.0)
+    args, kwargs = arguments_of(problem)
+    for features_grad in (False, True):
+        forward_kwargs = {**kwargs, "features_grad": features_grad}
+        torch.library.opcheck(torch.ops.paco.paco_loss_forward.default, args, forward_kwargs)
+
+    state = torch.ops.paco.paco_loss_forward(*args, **kwargs, features_grad=True)
+    args = (
+        torch.tensor(0.5),
+        problem["features"],
+        problem["labels"],
+        problem["center_logits"],
+        problem["anchor_weight"],
+        *state[1:],
+    )
+    names = ["alpha", "beta", "gamma", "temperature", "base_temperature", "label_smoothing"]
+    kwargs = {name: problem[name] for name in names}
+    for flags in [(True, True), (True, False), (False, True)]:
+        flags = dict(zip(["features_grad", "center_logits_grad"], flags, strict=True))
+        torch.library.opcheck(torch.ops.paco.paco_loss_backward.default, args, {**kwargs, **flags})
+
+
+# ---- Memory --------------------------------------------------------------------------------------
+
+
+def test_memory_of_a_step_is_far_below_the_pair_matrix_and_the_queue():
+    # In a process of its own, whose peak is the operator's.
+    program = """
+        import resource, torch, paco
+        from torch.nn.functional import normalize
+
+        def peak():
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+        def step(queue, queue_labels):
+            s = torch.randn(256, 10, requires_grad=True)
+            loss = paco.paco_loss(features, labels, s, queue, queue_labels, num_anchors=256,
+                                  alpha=0.05, temperature=0.2)
+            loss.backward()
+
+        torch.set_num_threads(2)
+        features = normalize(torch.randn(512, 128), dim=1).requires_grad_()
+        labels = torch.randint(10, (512,))
+        queue = torch.empty(200_000, 128).normal_()
+        for rows in queue.split(10_000):
+            normalize(rows, dim=1, out=rows)
+        queue_labels = torch.randint(10, (200_000,))
+        step(queue[:5000], queue_labels[:5000])
+        before = peak()
+        step(queue, queue_labels)
+        print(peak() - before)
+    """
+    program = textwrap.dedent(program)
+    output = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+    # The queue is 102 MB, the matrix of pairs 205 MB.
+    assert int(output.stdout) < 20e6
+
+
+# ---- Bad input -----------------------------------------------------------------------------------
+
+
+def bad(name, message, **change):
+    return pytest.param(change, message, id=name)
+
+
+nan, inf = float("nan"), float("inf")
+
+# For M = 8 rows, A = 4 anchors, D = 6, C = 5 classes, K = 10. A value that is a function gets the
+# good one. The message has to name the argument and the value.
+BAD_INPUTS = [
+    bad("alpha negative", r"alpha\b.*-0\.5", alpha=-0.5),
+    bad("alpha nan", r"alpha\b.*nan", alpha=nan),
+    bad("alpha infinite", r"alpha\b.*inf", alpha=inf),
+    bad("beta negative", r"beta\b.*-0\.5", beta=-0.5),
+    bad("beta nan", r"beta\b.*nan", beta=nan),
+    bad("gamma negative", r"gamma\b.*-0\.5", gamma=-0.5),
+    bad("gamma nan", r"gamma\b.*nan", gamma=nan),
+    bad("no weight at all", r"alpha\b.*\bbeta\b.*\b0\b", alpha=0.0, beta=0.0),
+    bad("no centers and no alpha", r"alpha\b.*\b0\b", alpha=0.0, center_logits=None),
+    bad("no centers and no gamma", r"gamma\b.*\b0\b", gamma=0.0, center_logits=None),
+    bad("temperature zero", r"temperature\b.*\b0\b", temperature=0.0),
+    bad("temperature negative", r"temperature\b.*-0\.1", temperature=-0.1),
+    bad("temperature nan", r"temperature\b.*nan", temperature=nan),
+    bad("temperature infinite", r"temperature\b.*inf", temperature=inf),
+    bad("base temperature zero", r"base_temperature\b.*\b0\b", base_temperature=0.0),
+    bad("base temperature negative", r"base_temperature\b.*-2", base_temperature=-2.0),
+    bad("label smoothing one", r"label_smoothing\b.*\b1\b", label_smoothing=1.0),
+    bad("label smoothing negative", r"label_smoothing\b.*-0\.1", label_smoothing=-0.1),
+    bad(
+        "label smoothing with one class",
+        r"label_smoothing\b.*0\.1",
+        label_smoothing=0.1,
+        labels=torch.zeros_like,
+        center_logits=lambda x: x[:, :1],
+    ),
+    bad("anchors zero", r"num_anchors\b.*\b0\b", num_anchors=0),
+    bad("anchors negative", r"num_anchors\b.*-1", num_anchors=-1),
+    bad("anchors more than rows", r"num_anchors\b.*\b9\b", num_anchors=9),
+    bad("features 1-d", r"features\b.*\[48\]", features=lambda x: x.flatten()),
+    bad("features 3-d", r"features\b.*\[8, 6, 1\]", features=lambda x: x[..., None]),
+    bad("features without rows", r"features\b.*\[0, 6\]", features=lambda x: x[:0]),
+    bad("features without columns", r"features\b.*\[8, 0\]", features=lambda x: x[:, :0]),
+    bad("features of integers", r"features\b.*Int", features=lambda x: x.int()),
+    bad("features complex", r"features\b.*Complex", features=lambda x: x.to(torch.complex64)),
+    bad("labels too few", r"labels\b.*\[7\]", labels=lambda x: x[:7]),
+    bad("labels 2-d", r"labels\b.*\[8, 1\]", labels=lambda x: x[:, None]),
+    bad("labels int32", r"labels\b.*Int", labels=lambda x: x.int()),
+    bad("labels float", r"labels\b.*Float", labels=lambda x: x.float()),
+    bad("label negative", r"labels\b.*-1", labels=lambda x: x.index_fill(0, torch.tensor(2), -1)),
+    bad("label C", r"labels\b.*\b5\b", labels=lambda x: x.index_fill(0, torch.tensor(2), 5)),
+    bad("key's label C", r"labels\b.*\b5\b", labels=lambda x: x.index_fill(0, torch.tensor(7), 5)),
+    bad("labels elsewhere", r"labels\b.*meta", labels=lambda x: x.to("meta")),
+    bad("centers of other anchors", r"center_logits\b.*\[3, 5\]", center_logits=lambda x: x[:3]),
+    bad("centers 1-d", r"center_logits\b.*\[20\]", center_logits=lambda x: x.flatten()),
+    bad("centers of no class", r"center_logits\b.*\[4, 0\]", center_logits=lambda x: x[:, :0]),
+    bad("centers float64", r"center_logits\b.*Double", center_logits=lambda x: x.double()),
+    bad("centers elsewhere", r"center_logits\b.*meta", center_logits=lambda x: x.to("meta")),
+    bad("queue of another width", r"queue\b.*\[10, 5\]", queue=lambda x: x[:, :5]),
+    bad("queue 1-d", r"queue\b.*\[60\]", queue=lambda x: x.flatten()),
+    bad("queue float64", r"queue\b.*Double", queue=lambda x: x.double()),
+    bad("queue elsewhere", r"queue\b.*meta", queue=lambda x: x.to("meta")),
+    bad("queue without labels", r"queue_labels\b", queue_labels=None),
+    bad("queue labels without queue", r"queue\b.*queue_labels", queue=None, queue_size=None),
+    bad("queue labels too few", r"queue_labels\b.*\[9\]", queue_labels=lambda x: x[:9]),
+    bad("queue labels int32", r"queue_labels\b.*Int", queue_labels=lambda x: x.int()),
+    bad("queue size negative", r"queue_size\b.*-1", queue_size=torch.tensor(-1)),
+    bad("queue size more than rows", r"queue_size\b.*\b11\b", queue_size=torch.tensor([11])),
+    bad("queue size of two", r"queue_size\b.*\[2\]", queue_size=torch.tensor([3, 3])),
+    bad("queue size float", r"queue_size\b.*Float", queue_size=torch.tensor(3.0)),
+    bad("queue size without queue", r"queue_size\b", queue=None, queue_labels=None),
+    bad("weights too few", r"anchor_weight\b.*\[3\]", anchor_weight=lambda x: x[:3]),
+    bad("weights of integers", r"anchor_weight\b.*Long", anchor_weight=lambda x: x.long()),
+    bad(
+        "weights negative", r"anchor_weight\b.*-2", anchor_weight=lambda x: -2 * torch.ones_like(x)
+    ),
+    bad("weights to learn", r"anchor_weight\b.*grad", anchor_weight=lambda x: x.requires_grad_()),
+]
+
+
+@pytest.mark.parametrize("gradients", [False, True], ids=["plain", "gradients"])
+@pytest.mark.parametrize(("change", "message"), BAD_INPUTS)
+def test_bad_input(rng, change, message, gradients):
+    problem = draw_loss(
+        rng,
+        torch.float32,
+        rows=8,
+        anchors=4,
+        dim=6,
+        classes=5,
+        queue=10,
+        valid=7,
+        centers=True,
+        weighted=True,
+    )
+    problem = with_gradients(problem) if gradients else problem
+    paco.paco_loss(**problem)
+    for name, value in change.items():
+        problem[name] = value(problem[name].detach()) if callable(value) else value
+    with pytest.raises(ValueError, match=re.compile(f"^paco_loss: .*{message}", re.DOTALL)):
+        paco.paco_loss(**problem)
+
+
+def test_labels_without_centers_may_be_any_class_number(rng):
+    problem = draw_loss(rng, centers=False, rows=12)
+    shifted = {**problem, "labels": problem["labels"] + 10**6}
+    if "queue_labels" in problem:
+        shifted["queue_labels"] = problem["queue_labels"] + 10**6
+    assert torch.equal(paco.paco_loss(**problem), paco.paco_loss(**shifted))

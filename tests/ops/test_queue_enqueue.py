@@ -1,0 +1,197 @@
+import pytest
+import torch
+
+import paco
+from paco import reference
+
+
+def empty_queue(size, dim, dtype=torch.float64):
+    return (
+        torch.zeros(size, dim, dtype=dtype),
+        torch.full((size,), -1),
+        torch.zeros(2, dtype=torch.int64),
+    )
+
+
+def clone(tensors):
+    return tuple(t.clone() for t in tensors)
+
+
+def equal(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+@pytest.mark.parametrize("case", range(20))
+def test_is_one_row_after_another(rng, case):
+    size, dim = rng.randint(1, 30), rng.randint(1, 5)
+    fast = empty_queue(size, dim)
+    slow = clone(fast)
+    for _ in range(12):
+        batch = rng.choice([0, 1, rng.randint(1, size), size, rng.randint(size, 4 * size)])
+        keys, labels = torch.randn(batch, dim, dtype=torch.float64), torch.randint(9, (batch,))
+        paco.queue_enqueue_(*fast, keys, labels)
+        reference.queue_enqueue_(*slow, keys, labels)
+        assert equal(fast, slow)
+
+
+def test_wraps_around_and_counts_up_to_its_size():
+    queue = empty_queue(4, 1)
+    states = []
+    for start in (0, 3, 6):
+        keys = torch.arange(start, start + 3, dtype=torch.float64)[:, None]
+        paco.queue_enqueue_(*queue, keys, torch.arange(start, start + 3))
+        states.append(queue[2].tolist())
+    assert states == [[3, 3], [2, 4], [1, 4]]
+    assert queue[0].flatten().tolist() == queue[1].tolist() == [8, 5, 6, 7]
+
+
+def test_of_too_large_a_batch_the_last_rows_stay():
+    queue = empty_queue(3, 1)
+    paco.queue_enqueue_(*queue, torch.arange(8.0)[:, None], torch.arange(8))
+    assert sorted(queue[1].tolist()) == [5, 6, 7]
+    assert queue[2].tolist() == [8 % 3, 3]
+
+
+@pytest.mark.parametrize("queue_dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("key_dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_keys_are_converted(queue_dtype, key_dtype):
+    queue = empty_queue(5, 3, queue_dtype)
+    keys = torch.randn(2, 3).to(key_dtype)
+    paco.queue_enqueue_(*queue, keys, torch.tensor([1, 0]))
+    assert torch.equal(queue[0][:2], keys.to(queue_dtype))
+
+
+def test_keeps_no_gradient():
+    queue = empty_queue(5, 3)
+    keys = torch.randn(2, 3, dtype=torch.float64, requires_grad=True)
+    paco.queue_enqueue_(*queue, 2 * keys, torch.tensor([1, 0]))
+    assert not queue[0].requires_grad
+    assert queue[0].grad_fn is None
+    assert torch.equal(queue[0][:2], 2 * keys.detach())
+
+
+def test_a_backward_pass_after_the_enqueue_is_that_of_the_queue_before(rng):
+    features = torch.randn(6, 4, dtype=torch.float64)
+    features = (features / features.norm(dim=1, keepdim=True)).requires_grad_()
+    labels = torch.randint(3, (6,))
+    queue = empty_queue(8, 4)
+    paco.queue_enqueue_(*queue, features[:5], labels[:5])
+    before = clone(queue)
+
+    def loss(function, queue):
+        return function(
+            features,
+            labels,
+            None,
+            *queue[:2],
+            num_anchors=6,
+            queue_size=queue[2][1],
+            alpha=1.0,
+            temperature=0.5,
+        )
+
+    fast = loss(paco.paco_loss, queue)
+    paco.queue_enqueue_(*queue, features, labels)
+    (actual,) = torch.autograd.grad(fast, features)
+    (expected,) = torch.autograd.grad(loss(reference.paco_loss, before), features)
+    torch.testing.assert_close(actual, expected)
+
+
+def test_a_backward_pass_that_saved_the_queue_notices_the_enqueue():
+    queue = empty_queue(4, 2)
+    x = torch.randn(3, 2, dtype=torch.float64, requires_grad=True)
+    product = x @ queue[0].T
+    paco.queue_enqueue_(*queue, x, torch.tensor([0, 1, 2]))
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        product.sum().backward()
+
+
+def test_non_contiguous_tensors(rng):
+    slow = empty_queue(7, 3)
+    fast = (
+        torch.zeros(3, 14, dtype=torch.float64).T[::2],
+        torch.full((14,), -1)[::2],
+        torch.zeros(4, dtype=torch.int64)[::2],
+    )
+    for _ in range(3):
+        keys = torch.randn(3, 4, dtype=torch.float64).T
+        labels = torch.randint(5, (8,))[::2]
+        paco.queue_enqueue_(*fast, keys, labels)
+        reference.queue_enqueue_(*slow, keys, labels)
+    assert equal(fast, slow)
+
+
+def test_inference_mode():
+    outside = empty_queue(4, 2)
+    with torch.inference_mode():
+        inside = empty_queue(4, 2)
+        keys, labels = torch.randn(3, 2, dtype=torch.float64), torch.tensor([0, 1, 2])
+        paco.queue_enqueue_(*inside, keys, labels)
+        paco.queue_enqueue_(*outside, keys, labels)
+    assert equal(inside, outside)
+    assert outside[2].tolist() == [3, 3]
+
+
+def test_opcheck():
+    keys, labels = torch.randn(3, 2), torch.tensor([0, 1, 2])
+    queue = empty_queue(4, 2, torch.float32)
+    op = torch.ops.paco.queue_enqueue_.default
+    torch.library.opcheck(op, (*queue, keys, labels))
+    torch.library.opcheck(op, (*queue, keys.requires_grad_(), labels))
+
+
+def test_compiled_is_eager(rng):
+    def enqueue(queue, queue_labels, queue_state, keys, labels):
+        paco.queue_enqueue_(queue, queue_labels, queue_state, keys, labels)
+        return queue_state[1] + queue_labels.sum()
+
+    compiled = torch.compile(enqueue, fullgraph=True, dynamic=True, backend="aot_eager")
+    fast = empty_queue(9, 4)
+    slow = clone(fast)
+    for batch in (5, 7, 20):
+        keys, labels = torch.randn(batch, 4, dtype=torch.float64), torch.randint(5, (batch,))
+        assert torch.equal(compiled(*fast, keys, labels), enqueue(*slow, keys, labels))
+        assert equal(fast, slow)
+
+
+# For K = 6, D = 4, B = 3. The arguments are queue, queue_labels, queue_state, keys, labels.
+BAD_INPUTS = {
+    "queue 1-d": (0, r"queue\b.*\[24\]", torch.flatten),
+    "queue without rows": (0, r"queue\b.*\[0, 4\]", lambda x: x[:0]),
+    "queue of integers": (0, r"queue\b.*Int", torch.Tensor.int),
+    "queue to learn": (0, r"queue\b.*grad", lambda x: x.clone().requires_grad_()),
+    "queue labels too few": (1, r"queue_labels\b.*\[5\]", lambda x: x[:5]),
+    "queue labels int32": (1, r"queue_labels\b.*Int", torch.Tensor.int),
+    "queue labels elsewhere": (1, r"queue_labels\b.*meta", lambda x: x.to("meta")),
+    "queue state of three": (2, r"queue_state\b.*\[3\]", lambda x: torch.zeros(3).long()),
+    "queue state int32": (2, r"queue_state\b.*Int", torch.Tensor.int),
+    "keys 1-d": (3, r"keys\b.*\[12\]", torch.flatten),
+    "keys of another width": (3, r"keys\b.*\[3, 3\]", lambda x: x[:, :3]),
+    "keys of integers": (3, r"keys\b.*Int", torch.Tensor.int),
+    "keys elsewhere": (3, r"keys\b.*meta", lambda x: x.to("meta")),
+    "labels too few": (4, r"labels\b.*\[2\]", lambda x: x[:2]),
+    "labels 2-d": (4, r"labels\b.*\[3, 1\]", lambda x: x[:, None]),
+    "labels int32": (4, r"labels\b.*Int", torch.Tensor.int),
+}
+
+
+@pytest.mark.parametrize(("index", "message", "change"), BAD_INPUTS.values(), ids=BAD_INPUTS.keys())
+def test_bad_input_changes_nothing(index, message, change):
+    arguments = [*empty_queue(6, 4), torch.randn(3, 4), torch.tensor([2, 0, 1])]
+    arguments[2].copy_(torch.tensor([4, 5]))
+    before = clone(arguments)
+    called = list(arguments)
+    called[index] = change(arguments[index])
+    with pytest.raises(ValueError, match=f"^queue_enqueue_: .*{message}"):
+        paco.queue_enqueue_(*called)
+    assert equal(arguments, before)
+
+
+@pytest.mark.parametrize("key_requires_grad", [False, True])
+def test_bad_labels_leave_even_a_gradient_run_unchanged(key_requires_grad):
+    queue = empty_queue(6, 4)
+    before = clone(queue)
+    keys = torch.randn(3, 4, dtype=torch.float64, requires_grad=key_requires_grad)
+    with pytest.raises(ValueError, match=r"labels\b.*\[5\]"):
+        paco.queue_enqueue_(*queue, keys, torch.arange(5))
+    assert equal(queue, before)

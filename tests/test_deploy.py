@@ -1,0 +1,265 @@
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from problems import identical
+from torch import nn
+
+import paco
+from paco import deploy
+from paco.nn import ClassCenters, FeatureQueue, PaCoLoss
+
+DATA = Path(__file__).parent / "data"
+
+
+def in_a_fresh_process(program, *arguments):
+    """Runs a program that knows libtorch, and this package only if it imports it."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(paco.__file__).parent.parent)}
+    subprocess.run(
+        [sys.executable, "-c", program, *map(str, arguments)], check=True, env=environment
+    )
+
+
+# ---- The classifier ------------------------------------------------------------------------------
+
+
+class Classifier(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        )
+        self.centers = ClassCenters(8, 5)
+        self.centers.set_class_counts([90, 30, 10, 3, 1])
+
+    def forward(self, x):
+        return self.centers.predict(self.features(x))
+
+
+@pytest.fixture
+def classifier():
+    model = Classifier()
+    model(torch.randn(16, 3, 9, 9))  # BatchNorm statistics that are not the initial ones
+    return model
+
+
+def test_classifier_file_gives_the_models_logits(classifier, tmp_path):
+    path = tmp_path / "model.pt"
+    deploy.export_classifier(classifier, torch.randn(2, 3, 9, 9), path)
+    loaded, _ = deploy.load(path)
+    for shape in [(1, 3, 9, 9), (7, 3, 9, 9), (2, 3, 12, 15)]:
+        x = torch.randn(shape)
+        torch.testing.assert_close(loaded(x), classifier.eval()(x))
+
+
+def test_classifier_needs_torch_alone(classifier, tmp_path):
+    path, expected = tmp_path / "model.pt", tmp_path / "expected.pt"
+    x = torch.randn(3, 3, 9, 9)
+    deploy.export_classifier(classifier, x, path)
+    torch.save([x, classifier.eval()(x).detach()], expected)
+    program = """
+import sys, torch
+x, expected = torch.load(sys.argv[2])
+torch.testing.assert_close(torch.jit.load(sys.argv[1])(x), expected)
+assert "paco" not in sys.modules
+"""
+    in_a_fresh_process(program, path, expected)
+
+
+def test_classifier_keeps_metadata(classifier, tmp_path):
+    path = tmp_path / "model.pt"
+    metadata = {"classes": "Katze\nHund\nλ", "mean": "0.5,0.4,0.3"}
+    deploy.export_classifier(classifier, torch.randn(2, 3, 9, 9), path, metadata)
+    _, loaded = deploy.load(path)
+    assert loaded == {
+        **metadata,
+        "input_shape": "3,9,9",
+        "paco_version": paco.__version__,
+        "torch_version": torch.__version__,
+    }
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_classifier_is_exported_for_evaluation_and_left_as_it_was(classifier, tmp_path, training):
+    classifier.train(training)
+    before = {name: value.clone() for name, value in classifier.state_dict().items()}
+    deploy.export_classifier(classifier, torch.randn(2, 3, 9, 9), tmp_path / "model.pt")
+    assert classifier.training == classifier.features.training == training
+    assert identical(dict(classifier.state_dict()), before)
+    loaded, _ = deploy.load(tmp_path / "model.pt")
+    assert not loaded.training
+    x = torch.randn(4, 3, 9, 9)
+    torch.testing.assert_close(loaded(x), classifier.eval()(x))
+
+
+def test_classifier_with_the_training_logits_is_refused(classifier, tmp_path):
+    classifier.forward = lambda x: classifier.centers(classifier.features(x))
+    with pytest.raises(RuntimeError, match=r"needs libpaco.*ClassCenters\.predict"):
+        deploy.export_classifier(classifier, torch.randn(2, 3, 9, 9), tmp_path / "model.pt")
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_classifier_whose_forward_depends_on_the_values_is_refused(classifier, tmp_path):
+    example = torch.randn(2, 3, 9, 9)
+    first = example[0, 0, 0, 0].item()
+
+    def forward(x):
+        logits = classifier.centers.predict(classifier.features(x))
+        return logits if x[0, 0, 0, 0] == first else 2 * logits
+
+    classifier.forward = forward
+    with pytest.raises(RuntimeError, match=r"\[4, 3, 9, 9\] differ from the model's"):
+        deploy.export_classifier(classifier, example, tmp_path / "model.pt")
+
+
+def test_classifier_that_gives_nan_is_refused(classifier, tmp_path):
+    with torch.no_grad():
+        classifier.centers.bias[0] = float("nan")
+    with pytest.raises(RuntimeError, match="differ from the model's by nan"):
+        deploy.export_classifier(classifier, torch.randn(2, 3, 9, 9), tmp_path / "model.pt")
+
+
+# ---- The training step ---------------------------------------------------------------------------
+
+
+def new_step():
+    centers = ClassCenters(6, 4)
+    centers.set_class_counts([50, 20, 9, 2])
+    loss = PaCoLoss(alpha=0.05, temperature=0.2, label_smoothing=0.1)
+    return deploy.TrainingStep(loss, FeatureQueue(16, 5), centers)
+
+
+def batch(n):
+    return torch.randn(n, 5), torch.randn(n, 5), torch.randn(n, 6), torch.randint(4, (n,))
+
+
+def run(step, inputs):
+    """Losses, gradients and final state of some batches."""
+    step.zero_grad()
+    result = {}
+    for i, (queries, keys, pooled, labels) in enumerate(inputs):
+        queries = queries.clone().requires_grad_()
+        pooled = pooled.clone().requires_grad_()
+        loss = step(queries, keys, pooled, labels)
+        loss.backward()
+        result.update({f"loss {i}": loss, f"queries {i}": queries.grad, f"pooled {i}": pooled.grad})
+    result.update({f"gradient of {n}": p.grad for n, p in step.named_parameters()})
+    result.update(step.state_dict())
+    result["prediction"] = step.predict(inputs[0][2])
+    return {name: value.detach().clone() for name, value in result.items()}
+
+
+def test_training_step_is_the_loss_before_the_enqueue():
+    step = new_step()
+    step(*batch(7))
+    queries, keys, pooled, labels = batch(6)
+    rows = nn.functional.normalize(torch.cat([queries, keys]), dim=1)
+    expected = paco.reference.paco_loss(
+        rows,
+        torch.cat([labels, labels]),
+        step.centers(pooled),
+        step.queue.features[:7],
+        step.queue.labels[:7],
+        num_anchors=6,
+        alpha=0.05,
+        temperature=0.2,
+        label_smoothing=0.1,
+    )
+    torch.testing.assert_close(step(queries, keys, pooled, labels), expected)
+    assert torch.equal(step.queue.features[7:13], rows[6:])
+    assert torch.equal(step.queue.labels[7:13], labels)
+
+
+def test_keys_of_a_training_step_get_no_gradient():
+    step = new_step()
+    queries, keys, pooled, labels = batch(6)
+    keys.requires_grad_()
+    step(queries, keys, pooled, labels).backward()
+    assert keys.grad is None
+
+
+def test_training_step_file_continues_bit_for_bit(tmp_path):
+    step = new_step()
+    step(*batch(9))
+    deploy.export_training_step(step, tmp_path / "step.pt", {"classes": "a\nb\nc\nd"})
+    loaded, metadata = deploy.load(tmp_path / "step.pt")
+    assert metadata["classes"] == "a\nb\nc\nd"
+    assert metadata["paco_version"] == paco.__version__
+    assert {n for n, p in loaded.named_parameters() if p.requires_grad} == {
+        "centers.weight",
+        "centers.bias",
+    }
+    inputs = [batch(3), batch(20), batch(4)]
+    assert identical(run(loaded, inputs), run(step, inputs))
+
+
+STEP_IN_A_FRESH_PROCESS = """
+import sys, torch, paco
+step, data = torch.jit.load(sys.argv[1]), torch.load(sys.argv[2])
+for inputs, loss in zip(data["inputs"], data["losses"]):
+    torch.testing.assert_close(step(*inputs), loss)
+for name, value in step.state_dict().items():
+    torch.testing.assert_close(value, data["state"][name])
+torch.testing.assert_close(step.predict(data["inputs"][0][2]), data["prediction"])
+"""
+
+
+def test_training_step_file_runs_in_a_fresh_process(tmp_path):
+    save_release_file(tmp_path / "step.pt", tmp_path / "expected.pt")
+    in_a_fresh_process(STEP_IN_A_FRESH_PROCESS, tmp_path / "step.pt", tmp_path / "expected.pt")
+
+
+def save_release_file(path, expected):
+    """A training step and what it does, for :func:`test_file_of_an_earlier_release_runs`."""
+    step = new_step()
+    step(*batch(9))
+    deploy.export_training_step(step, path)
+    inputs = [batch(3), batch(20), batch(4)]
+    with torch.no_grad():
+        losses = [step(*x) for x in inputs]
+        prediction = step.predict(inputs[0][2])
+    state = dict(step.state_dict())
+    data = {"inputs": inputs, "losses": losses, "state": state, "prediction": prediction}
+    torch.save(data, expected)
+
+
+RELEASES = sorted(path.name for path in DATA.iterdir() if path.is_dir())
+
+
+def test_the_file_of_this_release_is_kept():
+    assert paco.__version__ in RELEASES
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_file_of_an_earlier_release_runs(release):
+    step, metadata = deploy.load(DATA / release / "training_step.pt")
+    assert metadata["paco_version"] == release
+    data = torch.load(DATA / release / "expected.pt", weights_only=True)
+    for inputs, loss in zip(data["inputs"], data["losses"], strict=True):
+        torch.testing.assert_close(step(*inputs), loss)
+    assert step.state_dict().keys() == data["state"].keys()
+    for name, value in step.state_dict().items():
+        torch.testing.assert_close(value, data["state"][name])
+    torch.testing.assert_close(step.predict(data["inputs"][0][2]), data["prediction"])
+
+
+# ---- Both ----------------------------------------------------------------------------------------
+
+
+def test_no_warning_of_torchscripts_deprecation_gets_out(classifier, tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        deploy.export_classifier(classifier, torch.randn(2, 3, 9, 9), tmp_path / "model.pt")
+        deploy.export_training_step(new_step(), tmp_path / "step.pt")
+        deploy.load(tmp_path / "step.pt")
+
+
+if __name__ == "__main__":
+    # A release: PYTHONPATH=. python tests/test_deploy.py
+    folder = DATA / paco.__version__
+    folder.mkdir(parents=True)
+    save_release_file(folder / "training_step.pt", folder / "expected.pt")

@@ -1,0 +1,79 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import paco
+
+PACKAGE = Path(paco.__file__).parent
+
+
+def test_build_info_is_of_the_running_torch():
+    info = paco.build_info()
+    assert info["version"] == paco.__version__
+    assert torch.__version__.startswith(info["torch_version"])
+    assert set(info) == {
+        "version",
+        "torch_version",
+        "cuda_version",
+        "compiler",
+        "cxx11_abi",
+        "cpu_capabilities",
+        "build_type",
+    }
+
+
+def in_a_fresh_process(program, path):
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        cwd=path,
+        env={**os.environ, "PYTHONPATH": str(path)},
+    )
+
+
+def test_torch_is_the_only_dependency(tmp_path):
+    # An import of NumPy, which torch does without, would fail; so would that of a toolbox.
+    program = """
+import sys
+for name in ["numpy", "torchvision", "mmengine", "mmcv", "mmpretrain", "sklearn", "PIL"]:
+    sys.modules[name] = None
+import paco, torch
+loss = paco.nn.PaCoLoss(alpha=1, temperature=0.1)
+print(loss(torch.eye(4), torch.tensor([0, 0, 1, 1]), num_anchors=4).isfinite().item())
+"""
+    result = in_a_fresh_process(program, PACKAGE.parent)
+    assert result.stdout.strip() == "True", result.stderr
+
+
+@pytest.mark.parametrize(
+    ("built_for", "words"),
+    [
+        (None, ["libpaco is not built", "pip install"]),
+        ("1.13.1", ["built for torch 1.13.1", f"this is torch {torch.__version__}", "pip install"]),
+        (paco.build_info()["torch_version"], ["does not load", "paco._C", "pip install"]),
+    ],
+    ids=["not built", "another torch", "no module for this Python"],
+)
+def test_what_import_says_of_a_library_that_does_not_fit(tmp_path, built_for, words):
+    package = tmp_path / "paco"
+    shutil.copytree(
+        PACKAGE, package, ignore=lambda _, names: {"lib", "include", "share"} & {*names}
+    )
+    for module in package.glob("_C*"):
+        module.unlink()
+    if built_for is not None:
+        (package / "lib").mkdir()
+        record = {"version": "0.1.0", "torch_version": built_for}
+        (package / "lib" / "build_info.json").write_text(json.dumps(record))
+    result = in_a_fresh_process("import paco", tmp_path)
+    message = result.stderr.strip().splitlines()[-1]
+    assert message.startswith("ImportError: libpaco")
+    for word in words:
+        assert word in message

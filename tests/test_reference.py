@@ -1,0 +1,142 @@
+"""The oracle against loops over the formulas, and against torch's own losses where they meet."""
+
+import math
+
+import pytest
+import torch
+from problems import assert_results_close, draw_loss, value_and_gradients
+from torch.nn import functional as F
+
+from paco import reference
+
+
+def by_hand(
+    features,
+    labels,
+    center_logits=None,
+    queue=None,
+    queue_labels=None,
+    *,
+    num_anchors,
+    queue_size=None,
+    alpha,
+    beta=1.0,
+    gamma=1.0,
+    temperature,
+    base_temperature=None,
+    label_smoothing=0.0,
+    anchor_weight=None,
+):
+    """One term after another, in Python's floats."""
+    rows, classes = features.tolist(), labels.tolist()
+    if queue is not None:
+        n = len(queue) if queue_size is None else int(queue_size)
+        rows, classes = rows + queue[:n].tolist(), classes + queue_labels[:n].tolist()
+    base_temperature = base_temperature or temperature
+    total = 0.0
+    for i in range(num_anchors):
+        p = {
+            j: sum(x * y for x, y in zip(rows[i], rows[j], strict=True)) / temperature
+            for j in range(len(rows))
+            if j != i
+        }
+        positives = [j for j in p if classes[j] == classes[i]]
+        s = [] if center_logits is None else center_logits[i].tolist()
+        b = beta if s else 0.0
+        weight = b + alpha * len(positives)
+        if weight == 0:
+            continue
+        log_partition = math.log(
+            sum(math.exp(x) for x in s) + gamma * sum(math.exp(x) for x in p.values())
+        )
+        bracket = alpha * sum(p[j] - log_partition for j in positives)
+        for c, logit in enumerate(s):
+            t = 1 - label_smoothing if c == classes[i] else label_smoothing / (len(s) - 1)
+            bracket += b * t * (logit - log_partition)
+        loss = -temperature / base_temperature * bracket / weight
+        total += loss * (1 if anchor_weight is None else anchor_weight[i].item())
+    return total / num_anchors
+
+
+@pytest.mark.parametrize("case", range(30))
+def test_loss_is_the_formula(rng, case):
+    problem = draw_loss(rng, rows=rng.randint(1, 8), queue=rng.choice([None, rng.randint(1, 9)]))
+    actual = reference.paco_loss(**problem).item()
+    assert actual == pytest.approx(by_hand(**problem), rel=1e-9, abs=1e-11)
+
+
+def test_loss_without_contrast_is_cross_entropy(rng):
+    problem = draw_loss(
+        rng, centers=True, classes=6, alpha=0.0, beta=1.0, gamma=0.0, weighted=False
+    )
+    problem["base_temperature"] = problem["temperature"]
+    # torch spreads epsilon over all classes, the paper over the others.
+    epsilon = problem["label_smoothing"] = 0.1
+    expected = F.cross_entropy(
+        problem["center_logits"],
+        problem["labels"][: problem["num_anchors"]],
+        label_smoothing=epsilon * 6 / 5,
+    )
+    torch.testing.assert_close(reference.paco_loss(**problem), expected)
+
+
+def test_anchors_without_a_positive_have_no_gradient():
+    # SupCon: the classes 1 and 2 are alone.
+    features = F.normalize(torch.randn(4, 3, dtype=torch.float64), dim=1)
+    problem = {
+        "features": features,
+        "labels": torch.tensor([0, 0, 1, 2]),
+        "alpha": 1.0,
+        "temperature": 0.5,
+    }
+    for num_anchors, share in [(4, 2 / 4), (2, 2 / 2)]:
+        problem["num_anchors"] = num_anchors
+        result = value_and_gradients(reference.paco_loss, problem)
+        # The first two anchors' mean, over all anchors.
+        paired = value_and_gradients(reference.paco_loss, {**problem, "num_anchors": 2})
+        expected = {name: share * value for name, value in paired.items()}
+        assert_results_close(result, expected, problem, 1e-12)
+
+
+def test_every_anchor_without_a_positive_is_zero():
+    problem = {
+        "features": F.normalize(torch.randn(3, 4, dtype=torch.float64), dim=1),
+        "labels": torch.arange(3),
+        "num_anchors": 3,
+        "alpha": 1.0,
+        "temperature": 0.5,
+    }
+    result = value_and_gradients(reference.paco_loss, problem)
+    assert result["loss"] == 0
+    assert result["features"].eq(0).all()
+
+
+@pytest.mark.parametrize("cosine", [False, True])
+def test_center_logits_are_the_formula(cosine):
+    x, weight = torch.randn(3, 5), torch.randn(4, 5)
+    bias, prior = torch.randn(4), torch.rand(4).log()
+    actual = reference.center_logits(x, weight, bias, prior, supt=0.5, cosine=cosine)
+    for i in range(3):
+        for c in range(4):
+            product = (x[i] * weight[c]).sum()
+            if cosine:
+                product = product / x[i].norm() / weight[c].norm()
+            expected = (product + bias[c] + prior[c]) / 0.5
+            torch.testing.assert_close(actual[i, c], expected)
+
+
+def test_queue_keeps_the_last_rows(rng):
+    size = rng.randint(1, 6)
+    queue = torch.zeros(size, 1), torch.full((size,), -1), torch.zeros(2, dtype=torch.int64)
+    written = []
+    for _ in range(5):
+        batch = rng.randint(0, 9)
+        labels = torch.arange(len(written), len(written) + batch)
+        reference.queue_enqueue_(*queue, labels[:, None].float(), labels)
+        written += labels.tolist()
+        kept = written[-size:]
+        assert sorted(queue[1].tolist()) == sorted([-1] * (size - len(kept)) + kept)
+        assert queue[2].tolist() == [len(written) % size, len(kept)]
+        # The oldest row is the next to go.
+        if len(written) >= size:
+            assert queue[1][queue[2][0]] == kept[0]
