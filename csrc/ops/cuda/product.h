@@ -27,9 +27,10 @@ constexpr int kWarpRows = 16;
 PACO_HOST_DEVICE constexpr int slots(int columns) { return columns / 4; }
 
 // What the tensor cores' products have in common. Accumulators lie as mma's C fragments do.
-template <typename ElementType>
+template <typename ElementType, int kTileColumns>
 struct TensorCoreLayout {
   using Element = ElementType;
+  static constexpr int kColumns = kTileColumns;
 
   PACO_HOST_DEVICE static int pair_column(int slot, int lane) {
     return slot / 2 * 8 + lane % 4 * 2 + slot % 2;
@@ -37,7 +38,7 @@ struct TensorCoreLayout {
   PACO_HOST_DEVICE static int value_column(int slot, int lane) { return pair_column(slot, lane); }
 
   // In units of 16 bytes, fragments of 16- and 32-bit numbers look alike: mma's k is two units.
-  template <int kDim, int kColumns, typename Context>
+  template <int kDim, typename Context>
   PACO_DEVICE static void multiply_pairs(Context& context, const Element* anchors,
                                          const Element* columns,
                                          float (&pairs)[2][slots(kColumns)]) {
@@ -67,9 +68,9 @@ struct TensorCoreLayout {
 
 // bfloat16 and float16. Weights are rounded to the type of the features.
 template <typename ElementType>
-struct HalfProduct : TensorCoreLayout<ElementType> {
+struct HalfProduct : TensorCoreLayout<ElementType, 64> {
   using Element = ElementType;
-  static constexpr int kColumns = 64;
+  using TensorCoreLayout<ElementType, 64>::kColumns;
 
   template <int kDim, int kRows, typename Context>
   PACO_DEVICE static void settle_tile(Context&, Element*) {}
@@ -107,9 +108,7 @@ struct HalfProduct : TensorCoreLayout<ElementType> {
 };
 
 // float32 on the tensor cores, with the precision of tf32.
-struct Tf32Product : TensorCoreLayout<float> {
-  static constexpr int kColumns = 32;
-
+struct Tf32Product : TensorCoreLayout<float, 32> {
   template <int kDim, int kRows, typename Context>
   PACO_DEVICE static void settle_tile(Context& context, float* tile) {
     round_tile_to_tf32<kDim, kRows>(context, tile);
@@ -153,7 +152,7 @@ struct FloatProduct {
   template <int kDim, int kRows, typename Context>
   PACO_DEVICE static void settle_tile(Context&, float*) {}
 
-  template <int kDim, int kColumns, typename Context>
+  template <int kDim, typename Context>
   PACO_DEVICE static void multiply_pairs(Context& context, const float* anchors,
                                          const float* columns,
                                          float (&pairs)[2][slots(kColumns)]) {

@@ -1,0 +1,210 @@
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include "device_context.cuh"
+#include "paco_loss_body.h"
+#include "paco_loss_launch.h"
+#include "paco_loss_plan.h"
+
+// The kernels of paco_loss and their launches, for one product. Every product is instantiated in a
+// translation unit of its own, so that they compile side by side.
+namespace paco::cuda {
+
+constexpr int kAnchorThreads = 256;
+
+// GPUs before sm_80 have no kernels here; paco_loss_supported() turns them down.
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
+#define PACO_KERNEL(...) __VA_ARGS__
+#else
+#define PACO_KERNEL(...)
+#endif
+
+template <typename Product, int kDim>
+__global__ void __launch_bounds__(kPairThreads)
+    stream_columns_kernel(const PaCoLossProblem<typename Product::Element> problem,
+                          const PaCoLossShares shares) {
+  PACO_KERNEL(
+      DeviceContext context;
+      if (blockIdx.z == 0) {
+        stream_pairs<Product, kDim>(context, problem, shares);
+      } else {
+        sum_classes(context, problem, shares);
+      })
+}
+
+template <typename Logit, typename Element>
+__global__ void __launch_bounds__(kAnchorThreads, 4)  // 64 registers; left alone, ptxas spills
+    finish_anchors_kernel(const PaCoLossProblem<Element> problem, const PaCoLossShares shares,
+                          const PaCoLossResults results) {
+  PACO_KERNEL(DeviceContext context;
+              finish_anchors<Logit>(context, problem, shares, results);)
+}
+
+template <typename Element>
+__global__ void __launch_bounds__(kAnchorThreads)
+    average_anchors_kernel(const float* anchor_loss, int64_t num_anchors, float* loss) {
+  PACO_KERNEL(DeviceContext context; average_anchors(context, anchor_loss, num_anchors, loss);)
+}
+
+template <typename Product, int kDim>
+__global__ void __launch_bounds__(kPairThreads)
+    feature_gradient_kernel(const PaCoLossProblem<typename Product::Element> problem,
+                            const PaCoLossGradients gradients) {
+  PACO_KERNEL(DeviceContext context;
+              feature_gradient<Product, kDim>(context, problem, gradients);)
+}
+
+template <typename Logit, typename Element>
+__global__ void __launch_bounds__(kAnchorThreads)
+    center_gradient_kernel(const PaCoLossProblem<Element> problem,
+                           const PaCoLossGradients gradients) {
+  PACO_KERNEL(DeviceContext context;
+              center_gradient<Logit>(context, problem, gradients);)
+}
+
+#define PACO_RETURN_IF_ERROR(call)                         \
+  do {                                                     \
+    const cudaError_t status = (call);                     \
+    if (status != cudaSuccess) return status;              \
+  } while (false)
+
+// The functions of paco_loss_launch.h for one product.
+template <typename Product>
+struct PaCoLossLauncher {
+  using Element = typename Product::Element;
+
+  // Calls `body` with the smallest tile that holds `dim` features.
+  template <typename Body>
+  static cudaError_t with_tile(int64_t dim, const Body& body) {
+    if (dim <= 64) return body(std::integral_constant<int, 64>{});
+    if (dim <= 128) return body(std::integral_constant<int, 128>{});
+    return body(std::integral_constant<int, kMaxDim>{});
+  }
+
+  template <int kDim>
+  static constexpr int forward_bytes() {
+    // Labels, counts and sums of sum_classes, which runs in the same launch.
+    constexpr int kClassBytes =
+        kPairRows * static_cast<int>(sizeof(int64_t) + sizeof(int) + kDim * sizeof(float));
+    constexpr int kPairBytes = PairMemory<Product, kDim>::kBytes;
+    return kPairBytes > kClassBytes ? kPairBytes : kClassBytes;
+  }
+  template <int kDim>
+  static constexpr int backward_bytes() {
+    return GradientMemory<Product, kDim>::kBytes;
+  }
+
+  static cudaError_t supported(int64_t dim, int shared_memory_per_block, bool& result) {
+    return with_tile(dim, [&](auto tile) {
+      constexpr int kForward = forward_bytes<decltype(tile)::value>();
+      constexpr int kBackward = backward_bytes<decltype(tile)::value>();
+      result = kForward <= shared_memory_per_block && kBackward <= shared_memory_per_block;
+      return cudaSuccess;
+    });
+  }
+
+  static cudaError_t plan(const PaCoLossInput& input, bool features_grad, PaCoLossPlan& plan) {
+    return with_tile(input.dim, [&](auto tile) {
+      constexpr int kDim = decltype(tile)::value;
+      const auto kernel = stream_columns_kernel<Product, kDim>;
+      PACO_RETURN_IF_ERROR(allow_shared_memory(kernel, forward_bytes<kDim>()));
+      int device = 0;
+      int multiprocessors = 0;
+      int blocks = 0;
+      PACO_RETURN_IF_ERROR(cudaGetDevice(&device));
+      PACO_RETURN_IF_ERROR(
+          cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device));
+      PACO_RETURN_IF_ERROR(cudaOccupancyMaxActiveBlocksPerMultiprocessor(
+          &blocks, kernel, kPairThreads, forward_bytes<kDim>()));
+      plan.num_shares = choose_num_shares(input.num_anchors, input.num_rows + input.queue_rows,
+                                          static_cast<int64_t>(multiprocessors) * blocks);
+      plan.workspace_bytes = PaCoLossWorkspace(nullptr, plan.num_shares, input.num_anchors,
+                                               input.dim, features_grad)
+                                 .bytes;
+      return cudaSuccess;
+    });
+  }
+
+  static cudaError_t forward(const PaCoLossInput& input, const PaCoLossPlan& plan, void* memory,
+                             const PaCoLossForwardOutput& output, cudaStream_t stream) {
+    const auto problem = make_problem(input);
+    const PaCoLossWorkspace workspace(memory, plan.num_shares, input.num_anchors, input.dim,
+                                      output.anchor_grad != nullptr);
+    PACO_RETURN_IF_ERROR(with_tile(input.dim, [&](auto tile) {
+      constexpr int kDim = decltype(tile)::value;
+      const dim3 grid(static_cast<unsigned>(divide_up(input.num_anchors, kPairRows)),
+                      static_cast<unsigned>(plan.num_shares), 2);
+      stream_columns_kernel<Product, kDim>
+          <<<grid, kPairThreads, forward_bytes<kDim>(), stream>>>(problem, workspace.shares);
+      return cudaGetLastError();
+    }));
+    const PaCoLossResults results{workspace.anchor_loss, output.log_partition, output.pair_weight,
+                                  output.anchor_grad};
+    const auto kernel = input.float_logits ? finish_anchors_kernel<float, Element>
+                                           : finish_anchors_kernel<Element, Element>;
+    kernel<<<static_cast<unsigned>(input.num_anchors), kAnchorThreads, sizeof(AnchorMemory),
+             stream>>>(problem, workspace.shares, results);
+    PACO_RETURN_IF_ERROR(cudaGetLastError());
+    average_anchors_kernel<Element><<<1, kAnchorThreads, sizeof(AnchorMemory), stream>>>(
+        workspace.anchor_loss, input.num_anchors, output.loss);
+    return cudaGetLastError();
+  }
+
+  static cudaError_t backward(const PaCoLossInput& input, const PaCoLossBackwardInput& saved,
+                              cudaStream_t stream) {
+    const auto problem = make_problem(input);
+    const PaCoLossGradients gradients{saved.grad_loss,   saved.log_partition, saved.pair_weight,
+                                      saved.anchor_grad, saved.grad_features,
+                                      saved.grad_center_logits};
+    if (gradients.grad_features != nullptr) {
+      PACO_RETURN_IF_ERROR(with_tile(input.dim, [&](auto tile) {
+        constexpr int kDim = decltype(tile)::value;
+        const auto kernel = feature_gradient_kernel<Product, kDim>;
+        PACO_RETURN_IF_ERROR(allow_shared_memory(kernel, backward_bytes<kDim>()));
+        const auto blocks = static_cast<unsigned>(divide_up(input.num_rows, kPairRows));
+        kernel<<<blocks, kPairThreads, backward_bytes<kDim>(), stream>>>(problem, gradients);
+        return cudaGetLastError();
+      }));
+    }
+    if (gradients.grad_center_logits != nullptr) {
+      const dim3 grid(static_cast<unsigned>(input.num_anchors),
+                      static_cast<unsigned>(divide_up(input.num_classes, kCenterStep)));
+      const auto kernel = input.float_logits ? center_gradient_kernel<float, Element>
+                                             : center_gradient_kernel<Element, Element>;
+      kernel<<<grid, kAnchorThreads, 0, stream>>>(problem, gradients);
+      PACO_RETURN_IF_ERROR(cudaGetLastError());
+    }
+    return cudaSuccess;
+  }
+
+ private:
+  // A block gets more than 48 KB of shared memory only after this.
+  template <typename Kernel>
+  static cudaError_t allow_shared_memory(Kernel* kernel, int bytes) {
+    return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+  }
+
+  static PaCoLossProblem<Element> make_problem(const PaCoLossInput& input) {
+    const int dim = static_cast<int>(input.dim);
+    return {
+        {static_cast<const Element*>(input.features), input.num_rows, dim},
+        input.labels,
+        {static_cast<const Element*>(input.queue), input.queue_rows, dim},
+        input.queue_labels,
+        input.queue_size,
+        input.center_logits,
+        input.anchor_weight,
+        input.num_anchors,
+        input.num_classes,
+        static_cast<float>(input.alpha),
+        input.center_logits == nullptr ? 0.0f : static_cast<float>(input.beta),
+        static_cast<float>(input.gamma),
+        static_cast<float>(input.temperature),
+        static_cast<float>(input.base_temperature),
+        static_cast<float>(input.label_smoothing),
+    };
+  }
+};
+
+}  // namespace paco::cuda

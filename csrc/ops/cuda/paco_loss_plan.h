@@ -1,0 +1,56 @@
+#pragma once
+
+#include <cstdint>
+
+#include "paco_loss_body.h"
+
+namespace paco::cuda {
+
+// Into how many shares the forward pass divides the columns, so that anchor blocks times shares
+// keep every multiprocessor busy. Time goes with the waves of blocks times the columns of a share,
+// plus what a share costs by itself: loading the anchors, leaving its sums.
+inline int choose_num_shares(int64_t num_anchors, int64_t num_columns, int64_t resident_blocks) {
+  constexpr int64_t kUnit = 128;  // columns; a share of less is not worth its sums
+  const int64_t anchor_blocks = divide_up(num_anchors, kPairRows);
+  const int64_t units = divide_up(num_columns, kUnit);
+  int64_t best_shares = 1;
+  int64_t best_cost = INT64_MAX;
+  for (int64_t shares = 1; shares <= smaller(units, kMaxShares); ++shares) {
+    const int64_t waves = divide_up(anchor_blocks * shares, resident_blocks);
+    const int64_t cost = waves * (divide_up(units, shares) + 1);
+    if (cost < best_cost) {
+      best_cost = cost;
+      best_shares = shares;
+    }
+  }
+  return static_cast<int>(best_shares);
+}
+
+// The arrays between the launches of the forward pass, one after another in the workspace. Arrays
+// of anchors or shares of them need no alignment beyond that of float.
+struct PaCoLossWorkspace {
+  PaCoLossShares shares;
+  float* anchor_loss;
+  int64_t bytes;
+
+  PaCoLossWorkspace(void* memory, int num_shares, int64_t num_anchors, int64_t dim,
+                    bool features_grad) {
+    const int64_t per_share = num_shares * num_anchors;
+    auto* next = static_cast<float*>(memory);
+    const auto take = [&](int64_t count) {
+      float* const array = next;
+      next += count;
+      return array;
+    };
+    shares.num_shares = num_shares;
+    shares.class_rows = take(per_share * dim);
+    shares.exp_rows = features_grad ? take(per_share * dim) : nullptr;
+    shares.maximum = take(per_share);
+    shares.exp_sum = take(per_share);
+    shares.class_counts = reinterpret_cast<int*>(take(per_share));
+    anchor_loss = take(num_anchors);
+    bytes = (next - static_cast<float*>(memory)) * static_cast<int64_t>(sizeof(float));
+  }
+};
+
+}  // namespace paco::cuda
