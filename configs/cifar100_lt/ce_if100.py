@@ -1,0 +1,3 @@
+_base_ = "./balanced_softmax_if100.py"
+
+model = dict(head=dict(prior=False))

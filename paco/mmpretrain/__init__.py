@@ -1,0 +1,51 @@
+"""PaCo for mmpretrain: ``custom_imports = dict(imports=['paco.mmpretrain'])`` in a config.
+
+Importing this package registers everything in it with the toolbox. Both OpenMMLab lines serve: the
+original packages and the maintained onedl fork, which have the same import names.
+"""
+
+try:
+    import mmengine  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        "paco.mmpretrain needs a toolbox: pip install mmengine mmcv-lite mmpretrain 'setuptools<82'"
+        ", or the maintained fork: pip install onedl-mmengine onedl-mmcv onedl-mmpretrain"
+    ) from error
+
+from . import compat
+
+compat.apply()
+
+from . import auto_augment  # noqa: E402
+from .cifar_lt import CIFAR10LT, CIFAR100LT  # noqa: E402
+from .class_centers_head import ClassCentersHead  # noqa: E402
+from .class_counts_hook import ClassCountsHook  # noqa: E402
+from .data_preprocessor import TwoViewDataPreprocessor  # noqa: E402
+from .digits_lt import DigitsLT  # noqa: E402
+from .epoch_seed import EpochSeedHook, seed_worker  # noqa: E402
+from .inference_classifier import InferenceClassifier  # noqa: E402
+from .long_tail_metric import LongTailMetric  # noqa: E402
+from .paco_classifier import PaCoClassifier  # noqa: E402
+from .paco_head import PaCoHead  # noqa: E402
+from .progress_bar_hook import ProgressBarHook  # noqa: E402
+from .projector import Projector  # noqa: E402
+from .resnet_cifar import ResNetCIFAR  # noqa: E402
+
+__all__ = [
+    "CIFAR10LT",
+    "CIFAR100LT",
+    "ClassCentersHead",
+    "ClassCountsHook",
+    "DigitsLT",
+    "EpochSeedHook",
+    "InferenceClassifier",
+    "LongTailMetric",
+    "PaCoClassifier",
+    "PaCoHead",
+    "ProgressBarHook",
+    "Projector",
+    "ResNetCIFAR",
+    "TwoViewDataPreprocessor",
+    "auto_augment",
+    "seed_worker",
+]

@@ -1,0 +1,30 @@
+"""What a trained classifier needs to predict, and nothing else."""
+
+from mmpretrain.models import ImageClassifier
+from torch import Tensor, nn
+
+__all__ = ["InferenceClassifier"]
+
+
+class InferenceClassifier(nn.Module):
+    """Backbone, neck and class centers of a classifier, for export.
+
+    Its logits are those of the classifier in tensor mode. The prior, and PaCo's key encoder,
+    projector and queue, serve training alone and stay behind.
+
+    Args:
+        model (ImageClassifier): A classifier with a :class:`ClassCentersHead`.
+    """
+
+    def __init__(self, model: ImageClassifier) -> None:
+        super().__init__()
+        self.backbone = model.backbone
+        self.neck = model.neck
+        self.centers = model.head.centers
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits [N, C] of normalised images [N, C_in, H, W]."""
+        feats = self.backbone(images)
+        if self.neck is not None:
+            feats = self.neck(feats)
+        return self.centers.predict(feats[-1])

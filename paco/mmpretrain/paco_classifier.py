@@ -1,0 +1,117 @@
+"""The classifier that trains with PaCo or GPaCo and predicts like any other."""
+
+import copy
+
+import torch
+from mmpretrain.models import ImageClassifier
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from paco.nn import momentum_update_
+
+__all__ = ["PaCoClassifier"]
+
+
+class KeyEncoder(nn.Module):
+    """A copy of backbone, neck and projector that follows them without a gradient."""
+
+    def __init__(self, backbone: nn.Module, neck: nn.Module | None, projector: nn.Module) -> None:
+        super().__init__()
+        self.backbone, self.neck, self.projector = copy.deepcopy((backbone, neck, projector))
+        self.requires_grad_(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Unit rows [B, D] of images [B, C, H, W]."""
+        feats = self.backbone(images)
+        if self.neck is not None:
+            feats = self.neck(feats)
+        return F.normalize(self.projector(feats[-1]), dim=1)
+
+
+@MODELS.register_module()
+class PaCoClassifier(ImageClassifier):
+    """Image classifier for parametric contrastive learning.
+
+    Training takes two views of each image (the ``MultiView`` transform and
+    :class:`TwoViewDataPreprocessor` make them). With a momentum it is
+    `PaCo <https://arxiv.org/abs/2107.12028>`_: the first view is the anchor, and the second goes
+    through the key encoder, which trails the query encoder and keeps BatchNorm statistics of its
+    own. Without one it is `GPaCo <https://arxiv.org/abs/2209.12400>`_: both views go through the
+    one encoder, and both are anchors. Prediction, features and export are those of
+    :class:`mmpretrain.models.ImageClassifier`: backbone, neck and class centers, no prior.
+
+    Args:
+        backbone (dict): The backbone.
+        neck (dict, optional): The neck. Defaults to None.
+        head (dict): A :class:`PaCoHead`.
+        momentum (float, optional): How much of itself the key encoder keeps in a step; None for
+            GPaCo. Defaults to 0.999.
+        data_preprocessor (dict, optional): Defaults to a :class:`TwoViewDataPreprocessor`, which
+            also serves where no ``type`` is given.
+        **kwargs: ``pretrained`` and ``init_cfg`` of :class:`mmpretrain.models.ImageClassifier`.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        neck: dict | None = None,
+        head: dict | None = None,
+        momentum: float | None = 0.999,
+        data_preprocessor: dict | None = None,
+        **kwargs,
+    ) -> None:
+        data_preprocessor = {"type": "TwoViewDataPreprocessor", **(data_preprocessor or {})}
+        super().__init__(backbone, neck, head, data_preprocessor=data_preprocessor, **kwargs)
+        self.momentum = momentum
+        self.key_encoder = None
+        if momentum is not None:
+            self.key_encoder = KeyEncoder(self.backbone, self.neck, self.head.projector)
+            self._register_load_state_dict_pre_hook(self._complete_key_encoder)
+
+    def init_weights(self) -> None:
+        super().init_weights()
+        if self.key_encoder is not None:
+            query = KeyEncoder(self.backbone, self.neck, self.head.projector)
+            self.key_encoder.load_state_dict(query.state_dict())
+
+    def loss(self, inputs: Tensor, data_samples: list[DataSample]) -> dict:
+        """Losses of B images.
+
+        Args:
+            inputs: [2B, C, H, W], the anchor view of each image, then the key view of each.
+            data_samples: The B images' labels.
+        """
+        if inputs.size(0) != 2 * len(data_samples):
+            raise ValueError(
+                f"{type(self).__name__} trains on two views of each image, made by the MultiView "
+                f"transform; got {inputs.size(0)} views of {len(data_samples)} images"
+            )
+        anchor_view, key_view = inputs.chunk(2)
+        feats = self.extract_feat(anchor_view)
+        if self.key_encoder is None:
+            # Published GPaCo encodes one view after the other: a BatchNorm batch has one kind.
+            key_feats = self.extract_feat(key_view)
+            feats = (torch.cat([feats[-1], key_feats[-1]]),)
+            return self.head.loss(feats, data_samples)
+        with torch.no_grad():
+            momentum_update_(
+                list(self.key_encoder.parameters()), self._query_parameters(), self.momentum
+            )
+            keys = self.key_encoder(key_view)
+        return self.head.loss(feats, data_samples, keys)
+
+    def _query_parameters(self) -> list[Tensor]:
+        modules = (self.backbone, self.neck, self.head.projector)
+        return [p for module in modules if module is not None for p in module.parameters()]
+
+    def _complete_key_encoder(self, state_dict: dict, prefix: str, *_) -> None:
+        """Starts the key encoder of a checkpoint that has none, such as a plain classifier's."""
+        prefix_k = prefix + "key_encoder."
+        if any(name.startswith(prefix_k) for name in state_dict):
+            return
+        for name in self.key_encoder.state_dict():
+            source = prefix + ("head." if name.startswith("projector.") else "") + name
+            if source in state_dict:
+                state_dict[prefix_k + name] = state_dict[source]

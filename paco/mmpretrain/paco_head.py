@@ -1,0 +1,95 @@
+"""The head of PaCo and GPaCo: class centers, projector, queue and loss."""
+
+import torch
+from mmengine.dist import all_gather
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+from torch import Tensor
+from torch.nn import functional as F
+
+from paco.nn import FeatureQueue, PaCoLoss
+
+from .class_centers_head import ClassCentersHead
+
+__all__ = ["PaCoHead"]
+
+MODELS.register_module(module=PaCoLoss)
+
+
+@MODELS.register_module()
+class PaCoHead(ClassCentersHead):
+    """Parametric contrastive learning on pooled features.
+
+    `PaCo <https://arxiv.org/abs/2107.12028>`_ gives it keys from a momentum encoder;
+    `GPaCo <https://arxiv.org/abs/2209.12400>`_ gives it both views of one encoder. In either case
+    the queue holds the key views of past steps. At inference only the class centers are used.
+
+    Args:
+        num_classes (int): C.
+        in_channels (int): Width of the pooled features.
+        feat_channels (int): Width of a contrastive feature, D.
+        queue_size (int): Keys in the queue, K.
+        projector (dict): The module from ``in_channels`` to ``feat_channels``, which it is given
+            as ``in_channels`` and ``out_channels``.
+        loss (dict): ``dict(type='PaCoLoss', alpha=..., temperature=...)``.
+        **kwargs: Of :class:`ClassCentersHead`.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        feat_channels: int,
+        queue_size: int,
+        projector: dict,
+        loss: dict,
+        **kwargs,
+    ) -> None:
+        super().__init__(num_classes, in_channels, loss=loss, **kwargs)
+        self.projector = MODELS.build(
+            dict(in_channels=in_channels, out_channels=feat_channels, **projector)
+        )
+        self.queue = FeatureQueue(queue_size, feat_channels)
+
+    def loss(
+        self, feats: tuple[Tensor], data_samples: list[DataSample], keys: Tensor | None = None
+    ) -> dict:
+        """The loss of one step, after which the step's keys enter the queue.
+
+        Args:
+            feats: Features of the anchors: of the B anchor views if ``keys`` is given, else of
+                the B anchor views and then of the B key views.
+            data_samples: The B images' labels.
+            keys: Unit rows from the momentum encoder, [B, D], without a gradient.
+
+        Returns:
+            ``loss`` and, for the log, the anchors' training accuracy in percent, the mean cosine
+            of an image's two views, and the number of keys that the loss saw in the queue.
+        """
+        x = self.pre_logits(feats)
+        anchors = F.normalize(self.projector(x), dim=1)
+        features = anchors if keys is None else torch.cat([anchors, keys])
+        anchor_view, key_view = features.chunk(2)
+
+        labels = torch.cat([sample.gt_label for sample in data_samples])
+        both_labels = labels.repeat(2)
+        logits = self.training_logits(x)
+        losses = dict(
+            loss=self.loss_module(
+                features,
+                both_labels,
+                logits,
+                self.queue.features,
+                self.queue.labels,
+                num_anchors=anchors.size(0),
+                queue_size=self.queue.num_valid,
+            )
+        )
+        with torch.no_grad():
+            correct = logits.argmax(dim=1) == both_labels[: anchors.size(0)]
+            losses["accuracy_top-1"] = 100 * correct.float().mean()
+            losses["view_similarity"] = (anchor_view * key_view).sum(dim=1).mean()
+            losses["queue_size"] = self.queue.num_valid.float()
+            # Every rank enqueues the keys of all ranks, so that the queues stay identical.
+            self.queue.enqueue(torch.cat(all_gather(key_view)), torch.cat(all_gather(labels)))
+        return losses

@@ -1,0 +1,27 @@
+"""The projection from pooled features to the space of the contrastive pairs."""
+
+from mmpretrain.registry import MODELS
+from torch import nn
+
+__all__ = ["Projector"]
+
+
+@MODELS.register_module()
+class Projector(nn.Sequential):
+    """Linear layers of the input's width with ReLU between, and a last one to ``out_channels``.
+
+    Args:
+        in_channels (int): Width of the pooled features.
+        out_channels (int): Width of a contrastive feature, D.
+        num_layers (int): How many Linear layers; 2 in PaCo, 3 in GPaCo.
+        norm (bool): BatchNorm before each ReLU; PaCo has it, GPaCo has not.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, num_layers: int, norm: bool) -> None:
+        layers: list[nn.Module] = []
+        for _ in range(num_layers - 1):
+            layers.append(nn.Linear(in_channels, in_channels))
+            if norm:
+                layers.append(nn.BatchNorm1d(in_channels))
+            layers.append(nn.ReLU(inplace=True))
+        super().__init__(*layers, nn.Linear(in_channels, out_channels))

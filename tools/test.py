@@ -1,0 +1,39 @@
+"""Tests a model: python tools/test.py CONFIG CHECKPOINT [--work-dir DIR]."""
+
+import argparse
+from pathlib import Path
+
+# First, because it mends the toolbox's imports where that is needed.
+import paco.mmpretrain  # noqa: F401
+
+# isort: split
+from mmengine.config import Config, DictAction
+from mmengine.runner import Runner
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Test a model and print its metrics.")
+    parser.add_argument("config", help="config file")
+    parser.add_argument("checkpoint", help="checkpoint file")
+    parser.add_argument("--work-dir", help="folder of logs; work_dirs/<data set>/<config> if unset")
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action=DictAction,
+        help="override settings of the config, such as test_dataloader.batch_size=64",
+    )
+    args = parser.parse_args()
+
+    cfg = Config.fromfile(args.config)
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    path = Path(args.config)
+    cfg.work_dir = (
+        args.work_dir or cfg.get("work_dir") or f"work_dirs/{path.parent.name}/{path.stem}"
+    )
+    cfg.load_from = args.checkpoint
+    Runner.from_cfg(cfg).test()
+
+
+if __name__ == "__main__":
+    main()
