@@ -119,7 +119,6 @@ class DeviceContext {
 
   // ---- Numbers ----
   PACO_DEVICE float to_float(float value) const { return value; }
-  PACO_DEVICE float to_float(double value) const { return static_cast<float>(value); }
   PACO_DEVICE float to_float(BFloat16 value) const {
     return __uint_as_float(static_cast<uint32_t>(value.bits) << 16);
   }

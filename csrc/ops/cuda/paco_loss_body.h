@@ -234,6 +234,13 @@ PACO_DEVICE void stream_pairs(Context& context,
 
 // ---- Forward: positives --------------------------------------------------------------------------
 
+// Shared memory of sum_classes: for each anchor of the block its label, and the count and the sum of
+// the rows of its class.
+PACO_HOST_DEVICE constexpr int class_memory_bytes(int dim) {
+  return kPairRows * static_cast<int>(sizeof(int64_t) + sizeof(int) +
+                                      static_cast<size_t>(dim) * sizeof(float));
+}
+
 // Sums over P(i) come from sums over whole classes: sum_{P(i)} z_j = S_{y_i} - z_i. Among the
 // kPairRows anchors of a block only the first of each class adds up S, so a column is added once a
 // block, however many anchors share its class. The warp that has an anchor is the only one to touch

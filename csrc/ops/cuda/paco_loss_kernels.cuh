@@ -84,10 +84,8 @@ struct PaCoLossLauncher {
 
   template <int kDim>
   static constexpr int forward_bytes() {
-    // Labels, counts and sums of sum_classes, which runs in the same launch.
-    constexpr int kClassBytes =
-        kPairRows * static_cast<int>(sizeof(int64_t) + sizeof(int) + kDim * sizeof(float));
     constexpr int kPairBytes = PairMemory<Product, kDim>::kBytes;
+    constexpr int kClassBytes = class_memory_bytes(kDim);
     return kPairBytes > kClassBytes ? kPairBytes : kClassBytes;
   }
   template <int kDim>

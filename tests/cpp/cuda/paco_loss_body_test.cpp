@@ -1,0 +1,205 @@
+#include "paco_loss_host.h"
+
+namespace paco::cuda {
+namespace {
+
+// How far the products of each type may be off: pairs are exact for the problems drawn, weights of
+// the second product are rounded to what the tensor cores take.
+template <typename Product>
+constexpr double kGradientTolerance = 2e-5;
+template <>
+constexpr double kGradientTolerance<Tf32Product> = 1e-3;
+template <>
+constexpr double kGradientTolerance<HalfProduct<Float16>> = 2e-3;
+template <>
+constexpr double kGradientTolerance<HalfProduct<BFloat16>> = 1e-2;
+
+template <typename ProductType>
+class PaCoLossBodyTest : public ::testing::Test {
+ protected:
+  using Product = ProductType;
+
+  Problem<Product> draw(const Settings& settings) { return Problem<Product>(settings, random_); }
+
+  void expect_as_defined(const Settings& settings) {
+    SCOPED_TRACE("seed " + std::to_string(seed_));
+    const auto problem = draw(settings);
+    const HostRun actual = run(problem);
+    const auto expected = define(problem);
+    EXPECT_EQ(actual.violated_check, "");
+    EXPECT_EQ(actual.bank_conflicts, 0);
+    const double tolerance = kGradientTolerance<Product>;
+    const double scale = 0.1 / static_cast<double>(settings.anchors);
+    const auto& results = actual.results;
+    expect_close("loss", {results.loss}, {expected.loss}, 2e-5, 0.1);
+    expect_close("log_partition", results.log_partition, expected.log_partition, 1e-5, 1);
+    expect_close("pair_weight", results.pair_weight, expected.pair_weight, 1e-6, 0);
+    expect_close("anchor_grad", results.anchor_grad, expected.anchor_grad, tolerance, 0.1);
+    expect_close("grad_features", results.grad_features, expected.grad_features, tolerance, scale);
+    if (settings.centers) {
+      expect_close("grad_center_logits", results.grad_center_logits, expected.grad_center_logits,
+                   2e-5, scale);
+    }
+  }
+
+  const uint64_t seed_ = std::random_device{}();
+  std::mt19937_64 random_{seed_};
+};
+
+using Products =
+    ::testing::Types<FloatProduct, Tf32Product, HalfProduct<Float16>, HalfProduct<BFloat16>>;
+TYPED_TEST_SUITE(PaCoLossBodyTest, Products);
+
+TYPED_TEST(PaCoLossBodyTest, QueriesAndKeysWithAQueue) { this->expect_as_defined({}); }
+
+TYPED_TEST(PaCoLossBodyTest, SeveralBlocksOfAnchorsAndManyShares) {
+  this->expect_as_defined({.rows = 131, .anchors = 131, .dim = 24, .queue = 150, .shares = 5});
+}
+
+TYPED_TEST(PaCoLossBodyTest, MoreSharesThanColumns) {
+  this->expect_as_defined({.rows = 3, .anchors = 2, .queue = 4, .shares = 6});
+}
+
+TYPED_TEST(PaCoLossBodyTest, OneRow) {
+  this->expect_as_defined({.rows = 1, .anchors = 1, .queue = 0, .shares = 1});
+}
+
+TYPED_TEST(PaCoLossBodyTest, OneRowWithoutAnythingToCompareIt) {
+  this->expect_as_defined(
+      {.rows = 1, .anchors = 1, .centers = false, .queue = 0, .temperature = 0.01f, .shares = 1});
+}
+
+TYPED_TEST(PaCoLossBodyTest, EmptyQueue) { this->expect_as_defined({.queue = 70, .valid = 0}); }
+
+TYPED_TEST(PaCoLossBodyTest, PartlyFilledQueue) {
+  this->expect_as_defined({.queue = 150, .valid = 67});
+}
+
+TYPED_TEST(PaCoLossBodyTest, RowsThatAreNotAligned) {
+  this->expect_as_defined({.rows = 67, .anchors = 5, .dim = 33});
+}
+
+TYPED_TEST(PaCoLossBodyTest, OneDimension) { this->expect_as_defined({.dim = 1}); }
+
+TYPED_TEST(PaCoLossBodyTest, WideTile) {
+  this->expect_as_defined({.rows = 20, .anchors = 10, .dim = 128, .queue = 70});
+}
+
+TYPED_TEST(PaCoLossBodyTest, WidestTile) {
+  this->expect_as_defined({.rows = 10, .anchors = 10, .dim = 200, .queue = 70, .shares = 1});
+}
+
+TYPED_TEST(PaCoLossBodyTest, OneClass) { this->expect_as_defined({.classes = 1}); }
+
+TYPED_TEST(PaCoLossBodyTest, ManyClasses) {
+  this->expect_as_defined({.rows = 6, .anchors = 3, .classes = 2500, .queue = 20});
+}
+
+TYPED_TEST(PaCoLossBodyTest, WithoutCenters) {
+  this->expect_as_defined({.classes = 40, .centers = false, .alpha = 1});
+}
+
+TYPED_TEST(PaCoLossBodyTest, WeightsAndSmoothing) {
+  this->expect_as_defined({.smoothing = 0.2f, .weighted = true});
+}
+
+TYPED_TEST(PaCoLossBodyTest, SettingsOfZero) {
+  this->expect_as_defined({.alpha = 0});
+  this->expect_as_defined({.beta = 0});
+  this->expect_as_defined({.gamma = 0});
+}
+
+TYPED_TEST(PaCoLossBodyTest, LowTemperature) {
+  this->expect_as_defined({.classes = 3, .temperature = 0.05f, .base_temperature = 0.07f});
+}
+
+TYPED_TEST(PaCoLossBodyTest, TheLossAloneIsTheSame) {
+  const auto problem = this->draw({});
+  const HostRun with_grad = run_forward<TypeParam, 64>(problem);
+  const HostRun alone = run_forward<TypeParam, 64>(problem, /*features_grad=*/false);
+  EXPECT_EQ(alone.results.loss, with_grad.results.loss);
+  EXPECT_EQ(alone.results.log_partition, with_grad.results.log_partition);
+}
+
+TYPED_TEST(PaCoLossBodyTest, SameInputsGiveTheSameBits) {
+  const auto problem = this->draw({.weighted = true});
+  const HostRun once = run(problem);
+  const HostRun again = run(problem);
+  EXPECT_EQ(once.results.loss, again.results.loss);
+  EXPECT_EQ(once.results.grad_features, again.results.grad_features);
+  EXPECT_EQ(once.results.grad_center_logits, again.results.grad_center_logits);
+}
+
+TYPED_TEST(PaCoLossBodyTest, WhatIsNotFiniteIsNotHidden) {
+  for (const float bad : {kNaN, kInfinity, -kInfinity}) {
+    for (const float gamma : {0.0f, 1.0f}) {
+      const auto fresh = this->draw({.rows = 5, .anchors = 3, .queue = 9, .gamma = gamma,
+                                     .weighted = true});
+      auto problem = fresh;
+      HostContext::assign(problem.features[static_cast<size_t>(problem.settings.dim * 4)], bad);
+      EXPECT_TRUE(std::isnan((run_forward<TypeParam, 64>(problem).results.loss))) << bad;
+      problem = fresh;
+      HostContext::assign(problem.queue.back(), bad);
+      EXPECT_TRUE(std::isnan((run_forward<TypeParam, 64>(problem).results.loss))) << bad;
+      problem = fresh;
+      problem.center_logits[7] = bad;
+      EXPECT_TRUE(std::isnan((run_forward<TypeParam, 64>(problem).results.loss))) << bad;
+      problem = fresh;
+      problem.anchor_weight[1] = bad < 0 ? kNaN : bad;
+      EXPECT_TRUE(std::isnan((run_forward<TypeParam, 64>(problem).results.loss))) << bad;
+    }
+  }
+}
+
+TYPED_TEST(PaCoLossBodyTest, BadValuesAreReported) {
+  const auto fresh = this->draw({.rows = 70, .anchors = 3, .queue = 9, .valid = 9,
+                                 .weighted = true});
+  const auto violation = [](const Problem<TypeParam>& problem) {
+    return run_forward<TypeParam, 64>(problem).violated_check;
+  };
+  EXPECT_EQ(violation(fresh), "");
+  for (const int64_t label : {-1, 5}) {
+    auto problem = fresh;
+    problem.labels.back() = label;  // not an anchor's
+    EXPECT_NE(violation(problem).find("labels"), std::string::npos);
+  }
+  for (const int64_t size : {-1, 10}) {
+    auto problem = fresh;
+    problem.queue_size = size;
+    EXPECT_NE(violation(problem).find("queue_size"), std::string::npos);
+  }
+  auto problem = fresh;
+  problem.anchor_weight.back() = -1;
+  EXPECT_NE(violation(problem).find("anchor_weight"), std::string::npos);
+}
+
+// The derivatives in define() are written out by hand: they must be those of its loss.
+TEST(PaCoLossDefinitionTest, DerivativesAreThoseOfTheLoss) {
+  std::mt19937_64 random{std::random_device{}()};
+  Problem<FloatProduct> problem(
+      {.rows = 6, .anchors = 3, .dim = 4, .classes = 3, .queue = 5, .smoothing = 0.1f,
+       .weighted = true},
+      random);
+  const auto derivatives = define(problem);
+  const auto slope = [&](float& at) {
+    const float value = at;
+    const float step = 1.0f / 256;
+    at = value + step;
+    const double above = define(problem).loss;
+    const double high = at;
+    at = value - step;
+    const double below = define(problem).loss;
+    const double width = high - at;
+    at = value;
+    return problem.upstream * (above - below) / width;
+  };
+  for (size_t i = 0; i < problem.features.size(); ++i) {
+    EXPECT_NEAR(slope(problem.features[i]), derivatives.grad_features[i], 1e-3);
+  }
+  for (size_t i = 0; i < problem.center_logits.size(); ++i) {
+    EXPECT_NEAR(slope(problem.center_logits[i]), derivatives.grad_center_logits[i], 1e-3);
+  }
+}
+
+}  // namespace
+}  // namespace paco::cuda
