@@ -1,63 +1,51 @@
-// Every operator schema of libpaco. Public schemas are a promise: a TorchScript
-// file that one release saves loads in the next, so arguments are only ever
-// appended, with a default.
+// Every operator schema of libpaco. Public schemas are a promise: a TorchScript file that one
+// release saves loads in the next, so arguments are only ever appended, with a default.
 //
 // Kernels register themselves beside their arithmetic:
 //   ops/cpu, ops/cuda      one device each
-//   ops/aten               any device, on top of ATen; used where no device
-//   kernel is registered ops/meta               shapes and dtypes, for
-//   torch.compile and torch.export ops/autograd           derivatives
+//   ops/aten               any device, on top of ATen; used where no device kernel is registered
+//   ops/meta               shapes and dtypes, for torch.compile and torch.export
+//   ops/autograd           derivatives
 //   ops/autocast           what mixed precision means for the operator
 
 #include <torch/library.h>
 
 TORCH_LIBRARY(paco, m) {
   // The PaCo loss and its relatives, a scalar. See ops/paco_loss.h.
-  m.def("paco_loss(Tensor features, Tensor labels, Tensor? center_logits=None, "
-        "Tensor? queue=None, "
-        "Tensor? queue_labels=None, *, SymInt num_anchors, Tensor? "
-        "queue_size=None, float alpha, "
-        "float beta=1.0, float gamma=1.0, float temperature, float? "
-        "base_temperature=None, "
-        "float label_smoothing=0.0, Tensor? anchor_weight=None) -> Tensor");
-
-  // What the backward pass needs of the forward pass. With A anchors and D
-  // feature dimensions:
-  //   loss           []      the loss
-  //   log_partition  [A]     L_i, the logarithm of the denominator
-  //   pair_weight    [A]     W_i, beta + alpha |P(i)|
-  //   anchor_grad    [A, D]  the gradient of T_base * l_i to z_i as an anchor
-  //   (empty without
-  //                          features_grad)
-  m.def("paco_loss_forward(Tensor features, Tensor labels, Tensor? "
-        "center_logits, Tensor? queue, "
-        "Tensor? queue_labels, *, SymInt num_anchors, Tensor? queue_size, "
-        "float alpha, float beta, "
-        "float gamma, float temperature, float base_temperature, float "
-        "label_smoothing, "
-        "Tensor? anchor_weight, bool features_grad) -> "
-        "(Tensor loss, Tensor log_partition, Tensor pair_weight, Tensor "
-        "anchor_grad)");
-
-  // An output that its flag does not ask for is empty.
   m.def(
-      "paco_loss_backward(Tensor grad_loss, Tensor features, Tensor labels, "
-      "Tensor? center_logits, "
-      "Tensor? anchor_weight, Tensor log_partition, Tensor pair_weight, Tensor "
-      "anchor_grad, *, "
-      "float alpha, float beta, float gamma, float temperature, float "
-      "base_temperature, "
+      "paco_loss(Tensor features, Tensor labels, Tensor? center_logits=None, Tensor? queue=None, "
+      "Tensor? queue_labels=None, *, SymInt num_anchors, Tensor? queue_size=None, float alpha, "
+      "float beta=1.0, float gamma=1.0, float temperature, float? base_temperature=None, "
+      "float label_smoothing=0.0, Tensor? anchor_weight=None) -> Tensor");
+
+  // The loss, and what the backward pass needs of the forward pass. With A anchors:
+  //   loss           []
+  //   log_partition  [A]     L_i, the logarithm of the denominator
+  //   pair_weight    [A]     W_i = beta + alpha |P(i)|
+  //   anchor_grad    [A, D]  gradient of T_base l_i to z_i as an anchor; empty without
+  //                          features_grad
+  m.def(
+      "paco_loss_forward(Tensor features, Tensor labels, Tensor? center_logits, Tensor? queue, "
+      "Tensor? queue_labels, *, SymInt num_anchors, Tensor? queue_size, float alpha, float beta, "
+      "float gamma, float temperature, float base_temperature, float label_smoothing, "
+      "Tensor? anchor_weight, bool features_grad) -> "
+      "(Tensor loss, Tensor log_partition, Tensor pair_weight, Tensor anchor_grad)");
+
+  // A gradient that its flag does not ask for is empty.
+  m.def(
+      "paco_loss_backward(Tensor grad_loss, Tensor features, Tensor labels, Tensor? center_logits, "
+      "Tensor? anchor_weight, Tensor log_partition, Tensor pair_weight, Tensor anchor_grad, *, "
+      "float alpha, float beta, float gamma, float temperature, float base_temperature, "
       "float label_smoothing, bool features_grad, bool center_logits_grad) -> "
       "(Tensor grad_features, Tensor grad_center_logits)");
 
-  // Logits of the class centers, the class prior added. See
-  // ops/center_logits.h.
-  m.def("center_logits(Tensor x, Tensor weight, Tensor? bias=None, Tensor? "
-        "log_prior=None, *, "
-        "float supt=1.0, bool cosine=False) -> Tensor");
+  // Logits of the class centers, the class prior added. See ops/center_logits.h.
+  m.def(
+      "center_logits(Tensor x, Tensor weight, Tensor? bias=None, Tensor? log_prior=None, *, "
+      "float supt=1.0, bool cosine=False) -> Tensor");
 
   // Writes keys and labels into a ring buffer. See ops/queue_enqueue.h.
-  m.def("queue_enqueue_(Tensor(a!) queue, Tensor(b!) queue_labels, Tensor(c!) "
-        "queue_state, "
-        "Tensor keys, Tensor labels) -> ()");
+  m.def(
+      "queue_enqueue_(Tensor(a!) queue, Tensor(b!) queue_labels, Tensor(c!) queue_state, "
+      "Tensor keys, Tensor labels) -> ()");
 }

@@ -51,8 +51,8 @@ at::Tensor unit_rows(const at::Tensor& rows) {
   return rows / rows.norm(2, 1, /*keepdim=*/true).clamp_min(1e-12);
 }
 
-// Made of differentiable ATen operators, so it needs no derivative of its own,
-// runs on every device, and is transparent to torch.compile and torch.export.
+// Made of differentiable ATen operators, so it needs no derivative of its own, runs on every
+// device, and is transparent to torch.compile and torch.export.
 at::Tensor center_logits_composite(const at::Tensor& x, const at::Tensor& weight,
                                    const std::optional<at::Tensor>& bias,
                                    const std::optional<at::Tensor>& log_prior, double supt,
@@ -61,8 +61,8 @@ at::Tensor center_logits_composite(const at::Tensor& x, const at::Tensor& weight
   const double scale = 1 / supt;
   const auto inputs = cosine ? unit_rows(x) : x;
   const auto centers = cosine ? unit_rows(weight) : weight;
-  // One product with the scale and the per-class terms in its epilogue where no
-  // dtype is in the way; the sum of the per-class terms has C entries.
+  // One product with the scale and the per-class terms in its epilogue where no dtype is in the
+  // way; the sum of the per-class terms has C entries.
   if (log_prior && log_prior->scalar_type() == x.scalar_type()) {
     return at::addmm(bias ? *bias + *log_prior : *log_prior, inputs, centers.t(), scale, scale);
   }

@@ -26,13 +26,12 @@ struct PaCoLossArguments {
   const std::optional<at::Tensor>& anchor_weight;
 };
 
-// Throws c10::ValueError for everything that shapes, dtypes, devices and
-// scalars can get wrong. Works on symbolic shapes, so every kernel of the
-// forward pass calls it, the meta kernel too.
+// Throws c10::ValueError for everything that shapes, dtypes, devices and scalars can get wrong.
+// Works on symbolic shapes, so every kernel of the forward pass calls it, the meta kernel too.
 void check_paco_loss(const PaCoLossArguments& args);
 
-// The dtype of the loss and of everything the kernels add up: float32 for
-// inputs of 16 and 32 bits, float64 for float64.
+// The dtype of the loss and of everything the kernels add up: float32 for inputs of 16 and 32 bits,
+// float64 for float64.
 c10::ScalarType accumulate_type(c10::ScalarType dtype);
 
 }  // namespace paco

@@ -6,8 +6,7 @@
 #include <optional>
 #include <tuple>
 
-// The two halves of paco_loss as seen by the dispatcher; their schemas are in
-// library.cpp.
+// The two halves of paco_loss as seen by the dispatcher; their schemas are in library.cpp.
 namespace paco {
 
 // loss [], log_partition [A], pair_weight [A], anchor_grad [A, D]

@@ -12,13 +12,12 @@
 namespace paco::aten {
 namespace {
 
-// Wide enough that the products dominate the launches, narrow enough that [A,
-// tile] stays small.
+// Wide enough that the products dominate the launches, narrow enough that [A, tile] stays small.
 constexpr int64_t kTileColumns = 4096;
 constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
 
-// Values that are on a device already cannot be read without waiting for it:
-// there the check is a device assertion.
+// Values that are on a device already cannot be read without waiting for it: there the check is a
+// device assertion.
 void check_values(const at::Tensor& all_true, const char* message) {
   if (all_true.device().is_cpu()) {
     TORCH_CHECK_VALUE(all_true.item<bool>(), message);
@@ -61,8 +60,7 @@ void add_columns(const at::Tensor& anchors, const Columns& columns, double tempe
   sums.poison.add_(columns.rows.mul(0).sum());
 }
 
-// t, [A, C]: 1 - label_smoothing for the class of the anchor, an equal share of
-// the rest elsewhere.
+// t, [A, C]: 1 - label_smoothing for the class of the anchor, an equal share of the rest elsewhere.
 at::Tensor smoothed_targets(const at::Tensor& labels, int64_t num_classes, double label_smoothing,
                             const at::TensorOptions& options) {
   const double off = num_classes > 1 ? label_smoothing / static_cast<double>(num_classes - 1) : 0;
@@ -131,8 +129,8 @@ PaCoLossState paco_loss_forward(const at::Tensor& features, const at::Tensor& la
         queue_labels->narrow(0, begin, size), invalid.expand({num_anchors, size}));
   }
 
-  // L_i joins centers and pairs under one maximum. gamma weighs exponentials,
-  // so 0 is no special case.
+  // L_i joins centers and pairs under one maximum. gamma weighs exponentials, so 0 is no special
+  // case.
   auto maximum = gamma > 0 ? sums.maximum : at::full_like(sums.maximum, kMinusInfinity);
   at::Tensor logits;
   if (center_logits) {
@@ -158,8 +156,7 @@ PaCoLossState paco_loss_forward(const at::Tensor& features, const at::Tensor& la
         log_likelihood + ((targets * logits).sum(1, true) - log_partition) * center_weight;
     sums.poison.add_(logits.mul(0).sum());
   }
-  // An anchor without center and positives has no loss; every other value keeps
-  // its NaN.
+  // An anchor without center and positives has no loss; every other value keeps its NaN.
   const auto idle = pair_weight == 0;
   auto per_anchor = (log_likelihood / pair_weight * -(temperature / base_temperature))
                         .masked_fill(idle, 0)
@@ -190,8 +187,7 @@ std::tuple<at::Tensor, at::Tensor> paco_loss_backward(
   const int64_t num_rows = features.size(0);
   const auto labels_of_anchors = labels.narrow(0, 0, num_anchors);
   const auto weight = pair_weight.unsqueeze(1);
-  // upstream / A, times the weight of the anchor; 0 for an anchor without
-  // center and positives.
+  // upstream / A, times the weight of the anchor; 0 for an anchor without center and positives.
   auto scale = (grad_loss / (static_cast<double>(num_anchors) * base_temperature)).to(dtype);
   scale = anchor_weight ? scale * anchor_weight->to(dtype).unsqueeze(1)
                         : scale.expand({num_anchors, 1});

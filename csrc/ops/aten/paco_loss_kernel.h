@@ -7,10 +7,9 @@
 
 namespace paco::aten {
 
-// paco_loss on ATen operators alone, for every device. Columns (rows of
-// features, then of the queue) are streamed in tiles with the running maximum
-// and rescaling of online softmax, so the largest temporary is [A, tile].
-// Nothing waits for the device.
+// paco_loss on ATen operators alone, for every device. Columns (rows of features, then of the
+// queue) are streamed in tiles with the running maximum and rescaling of online softmax, so the
+// largest temporary is [A, tile]. Nothing waits for the device.
 PACO_API PaCoLossState paco_loss_forward(
     const at::Tensor& features, const at::Tensor& labels,
     const std::optional<at::Tensor>& center_logits, const std::optional<at::Tensor>& queue,

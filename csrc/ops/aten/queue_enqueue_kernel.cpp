@@ -8,8 +8,7 @@
 namespace paco::aten {
 namespace {
 
-// Any device: the write pointer stays where it is, so the rows to write are
-// computed there too.
+// Any device: the write pointer stays where it is, so the rows to write are computed there too.
 void queue_enqueue_(const at::Tensor& queue, const at::Tensor& queue_labels,
                     const at::Tensor& queue_state, const at::Tensor& keys,
                     const at::Tensor& labels) {

@@ -7,8 +7,8 @@
 namespace paco {
 namespace {
 
-// The product runs in the autocast dtype, as for any linear layer. The prior
-// stays float32, so the result is float32 wherever there is one.
+// The product runs in the autocast dtype, as for any linear layer. The prior stays float32, so the
+// result is float32 wherever there is one.
 template <c10::DispatchKey autocast_key, c10::DeviceType device_type>
 at::Tensor center_logits_autocast(const at::Tensor& x, const at::Tensor& weight,
                                   const std::optional<at::Tensor>& bias,

@@ -106,8 +106,8 @@ at::Tensor paco_loss_autograd(const at::Tensor& features, const at::Tensor& labe
 
 TORCH_LIBRARY_IMPL(paco, Autograd, m) {
   m.impl("paco_loss", TORCH_FN(paco::paco_loss_autograd));
-  // The halves have no derivative of their own. Saying so turns a second
-  // derivative, which would be silently wrong, into an error.
+  // The halves have no derivative of their own. Saying so turns a second derivative, which would be
+  // silently wrong, into an error.
   m.impl("paco_loss_forward", torch::autograd::autogradNotImplementedFallback());
   m.impl("paco_loss_backward", torch::autograd::autogradNotImplementedFallback());
 }

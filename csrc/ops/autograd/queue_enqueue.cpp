@@ -7,9 +7,8 @@
 namespace paco {
 namespace {
 
-// Keys enter the queue as values. The written tensors still get a new version,
-// so that a backward pass that saved one of them says so instead of using the
-// overwritten rows.
+// Keys enter the queue as values. The written tensors still get a new version, so that a backward
+// pass that saved one of them says so instead of using the overwritten rows.
 void queue_enqueue_autograd(const at::Tensor& queue, const at::Tensor& queue_labels,
                             const at::Tensor& queue_state, const at::Tensor& keys,
                             const at::Tensor& labels) {

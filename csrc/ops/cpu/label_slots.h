@@ -6,9 +6,8 @@
 
 namespace paco::cpu {
 
-// Numbers the distinct labels of the anchors 0, 1, ... in order of appearance.
-// An open-addressing hash table, because labels without centers can be any
-// number.
+// Numbers the distinct labels of the anchors 0, 1, ... in order of appearance. An open-addressing
+// hash table, because labels without centers can be any number.
 class LabelSlots {
  public:
   static constexpr int32_t kAbsent = -1;

@@ -1,11 +1,10 @@
-// The PaCo loss on a CPU: one pass over tiles of columns with the online
-// softmax of flash attention. A tile of [anchors, columns] logits lives in the
-// L2 cache between two products, which are the BLAS's work; what happens
-// between them is row_kernels.h. Columns are the rows of `features`, then the
-// valid rows of `queue`.
+// The PaCo loss on a CPU: one pass over tiles of columns with the online softmax of flash
+// attention. A tile of [anchors, columns] logits lives in the L2 cache between two products, which
+// are the BLAS's work; what happens between them is row_kernels.h. Columns are the rows of
+// `features`, then the valid rows of `queue`.
 //
-// Every sum is taken in a fixed order that depends on the shapes and the number
-// of threads alone, so equal inputs give equal bits.
+// Every sum is taken in a fixed order that depends on the shapes and the number of threads alone,
+// so equal inputs give equal bits.
 
 #include <ATen/ATen.h>
 #include <ATen/Dispatch.h>
@@ -26,21 +25,19 @@
 namespace paco::cpu {
 namespace {
 
-// A tile of logits, its columns and a block of anchors with their sums fit a 1
-// MiB L2 cache for D <= 256, and are large enough for the BLAS to run at its
-// full speed.
+// A tile of logits, its columns and a block of anchors with their sums fit a 1 MiB L2 cache for D
+// <= 256, and are large enough for the BLAS to run at its full speed.
 constexpr int64_t kAnchorBlock = 128;
 constexpr int64_t kTileLogits = kAnchorBlock * 512;
 constexpr int64_t kTileNumbers = 512 * 128;
-// Below this many anchors to a block the BLAS slows down: then threads share
-// columns instead.
+// Below this many anchors to a block the BLAS slows down: then threads share columns instead.
 constexpr int64_t kSmallestAnchorBlock = 32;
 
 template <typename T>
 constexpr T kMinusInfinity = -std::numeric_limits<T>::infinity();
 
-// Stands for the logit of an anchor with itself. Finite, because row_kernels.h
-// takes infinity for a bad input.
+// Stands for the logit of an anchor with itself. Finite, because row_kernels.h takes infinity for a
+// bad input.
 template <typename T>
 constexpr T kExcluded = std::numeric_limits<T>::lowest();
 
@@ -83,8 +80,7 @@ int64_t columns_of_a_tile(int64_t dim) {
   return std::clamp<int64_t>(kTileNumbers / dim, 64, kTileLogits / kAnchorBlock);
 }
 
-// The rows of a tile in the dtype of the computation, converted into `scratch`
-// where they have to.
+// The rows of a tile in the dtype of the computation, converted into `scratch` where they have to.
 template <typename T>
 at::Tensor tile_rows(const Tile& tile, std::vector<T>& scratch) {
   auto rows = tile.segment->rows.narrow(0, tile.begin, tile.size);
@@ -96,8 +92,8 @@ at::Tensor tile_rows(const Tile& tile, std::vector<T>& scratch) {
 // ---- Positives
 // -----------------------------------------------------------------------------------
 
-// The sum and number of all columns of a class, for the classes of the anchors:
-// with them no anchor has to visit its positives.
+// The sum and number of all columns of a class, for the classes of the anchors: with them no anchor
+// has to visit its positives.
 template <typename T>
 struct ClassSums {
   LabelSlots slots;
@@ -232,9 +228,8 @@ void add_tile(const at::Tensor& anchors, int64_t first_anchor, const Tile& tile,
   }
 }
 
-// How the pairs are shared among the threads: blocks of anchors first; where
-// there are too few, each block's columns in `splits` parts of their own state,
-// which are joined in order.
+// How the pairs are shared among the threads: blocks of anchors first; where there are too few,
+// each block's columns in `splits` parts of their own state, which are joined in order.
 struct Partition {
   int64_t block;
   int64_t blocks;
@@ -381,8 +376,7 @@ PaCoLossState forward(const PaCoLossArguments& args, const std::vector<Segment>&
       log_partition_data[i] = log_denominator;
       pair_weight_data[i] = weight;
 
-      // A NaN among the pairs or in the anchor reaches the loss even where
-      // nothing else uses it.
+      // A NaN among the pairs or in the anchor reaches the loss even where nothing else uses it.
       T loss = (squared_norm + pair_sum) * 0;
       if (weight > 0) {
         T log_likelihood = 0;
@@ -504,8 +498,8 @@ PaCoLossState paco_loss_forward(const at::Tensor& features, const at::Tensor& la
 // ---- Backward
 // ------------------------------------------------------------------------------------
 
-// What a row is weighed with in the gradient: upstream / (A T_base) times the
-// weight of the anchor, 0 for an anchor without center and positives.
+// What a row is weighed with in the gradient: upstream / (A T_base) times the weight of the anchor,
+// 0 for an anchor without center and positives.
 template <typename T>
 std::vector<T> anchor_scales(const at::Tensor& grad_loss,
                              const std::optional<at::Tensor>& anchor_weight,
@@ -523,8 +517,8 @@ std::vector<T> anchor_scales(const at::Tensor& grad_loss,
   return scales;
 }
 
-// The gradient to the rows of features: as contrast over the block [A, M], and
-// as anchors what the forward pass left.
+// The gradient to the rows of features: as contrast over the block [A, M], and as anchors what the
+// forward pass left.
 template <typename T>
 at::Tensor features_gradient(const at::Tensor& features, const int64_t* labels,
                              const std::vector<T>& scales, const at::Tensor& log_partition,

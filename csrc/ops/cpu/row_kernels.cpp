@@ -1,14 +1,13 @@
-// Compiled once for each instruction set (cmake/CpuCapabilities.cmake), the
-// loops vectorised by the compiler. Nothing here may define an inline function
-// outside the capability's namespace.
+// Compiled once for each instruction set (cmake/CpuCapabilities.cmake), the loops vectorised by the
+// compiler. Nothing here may define an inline function outside the capability's namespace.
 
 #include "row_kernels.h"
 
 namespace paco::cpu::PACO_CPU_CAPABILITY {
 namespace {
 
-// exp(x) for float: x = n log 2 + r with |r| <= log(2) / 2, then 2^n times a
-// polynomial of r. Relative error below 2 units in the last place.
+// exp(x) for float: x = n log 2 + r with |r| <= log(2) / 2, then 2^n times a polynomial of r.
+// Relative error below 2 units in the last place.
 inline float exponential(float x) {
   constexpr float kLog2E = 1.44269504088896341F;
   constexpr float kLog2High = 0.693359375F;  // few enough bits that n * kLog2High is exact

@@ -2,15 +2,13 @@
 
 #include <cstdint>
 
-// Elementwise loops and reductions over one row of numbers, compiled once for
-// each instruction set. This header is seen by those translation units, so it
-// defines no function.
+// Elementwise loops and reductions over one row of numbers, compiled once for each instruction set.
+// This header is seen by those translation units, so it defines no function.
 namespace paco::cpu {
 
-// exp() here differs from the library's in one way: exp(-infinity) is NaN. Rows
-// are exponentiated after their finite maximum was subtracted, so minus
-// infinity only ever comes from an input that was not finite, and must not pass
-// for a small number.
+// exp() here differs from the library's in one way: exp(-infinity) is NaN. Rows are exponentiated
+// after their finite maximum was subtracted, so minus infinity only ever comes from an input that
+// was not finite, and must not pass for a small number.
 template <typename T>
 struct RowKernels {
   T (*maximum)(const T* x, int64_t size);
@@ -26,9 +24,8 @@ struct RowKernels {
   void (*axpby)(T* y, const T* x, int64_t size, T a, T b);
 };
 
-// The kernels of the best instruction set that this processor has. The
-// environment variable PACO_CPU_CAPABILITY (default, avx2 or avx512) caps the
-// choice; it is read once.
+// The kernels of the best instruction set that this processor has. The environment variable
+// PACO_CPU_CAPABILITY (default, avx2 or avx512) caps the choice; it is read once.
 template <typename T>
 const RowKernels<T>& row_kernels();
 
