@@ -1,3 +1,4 @@
+import os
 import re
 import subprocess
 import sys
@@ -6,6 +7,7 @@ import warnings
 
 import pytest
 import torch
+from conftest import SEED
 from problems import (
     assert_results_close,
     cast,
@@ -182,6 +184,30 @@ def test_same_bits_on_every_call(rng):
     first = value_and_gradients(paco.paco_loss, problem)
     for _ in range(3):
         assert identical(value_and_gradients(paco.paco_loss, problem), first)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_any_number_of_threads(rng, threads):
+    problem = draw_loss(rng, torch.float32, rows=70, anchors=50, queue=3000, dim=32, centers=True)
+    expected = value_and_gradients(reference.paco_loss, cast(problem, torch.float64))
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        actual = value_and_gradients(paco.paco_loss, problem)
+    finally:
+        torch.set_num_threads(before)
+    assert_results_close(actual, expected, problem, tolerance=1e-5)
+
+
+@pytest.mark.parametrize("capability", ["default", "avx2"])
+def test_smaller_instruction_sets(capability):
+    # The choice is made once a process. This one has made the widest, which the other tests see.
+    tests = "random_problem_in_float or low_temperature"
+    subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", __file__, "-k", tests],
+        env={**os.environ, "PACO_CPU_CAPABILITY": capability, "PACO_TEST_SEED": str(SEED)},
+        check=True,
+    )
 
 
 def test_same_loss_with_and_without_gradient(rng):
