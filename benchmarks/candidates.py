@@ -1,0 +1,153 @@
+"""The ways to compute the PaCo loss that loss.py compares, all called like ``paco.paco_loss``.
+
+They cover what training uses: every row of the queue valid, no label smoothing, no anchor weights.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+import paco
+
+__all__ = ["LOSSES", "sdpa", "textbook"]
+
+
+def textbook(
+    features: Tensor,
+    labels: Tensor,
+    center_logits: Tensor,
+    queue: Tensor,
+    queue_labels: Tensor,
+    *,
+    num_anchors: int,
+    alpha: float,
+    beta: float = 1.0,
+    gamma: float = 1.0,
+    temperature: float,
+) -> Tensor:
+    """The loss as it is usually written: whole [A, C + M + K] matrices, derivatives by autograd.
+
+    Below float32, products are of the inputs' precision and all else is float32, as under autocast.
+    """
+    a = num_anchors
+    rows = torch.cat([features, queue])
+    row_labels = torch.cat([labels, queue_labels])
+    dtype = torch.promote_types(features.dtype, torch.float32)
+
+    pairs = (features[:a] @ rows.T).to(dtype) / temperature
+    logits = torch.cat([center_logits.to(dtype), pairs], 1)
+    logits = logits - logits.amax(1, keepdim=True).detach()
+
+    other = 1 - torch.eye(a, rows.size(0), dtype=dtype, device=rows.device)
+    positive = (labels[:a, None] == row_labels[None, :]).to(dtype) * other
+    center = F.one_hot(labels[:a], center_logits.size(1)).to(dtype)
+    positive_weight = torch.cat([beta * center, alpha * positive], 1)
+    partition_weight = torch.cat([torch.ones_like(center), gamma * other], 1)
+
+    partition = (logits.exp() * partition_weight).sum(1, keepdim=True)
+    log_likelihood = logits - partition.log()
+    return -((positive_weight * log_likelihood).sum(1) / positive_weight.sum(1)).mean()
+
+
+def sdpa(
+    features: Tensor,
+    labels: Tensor,
+    center_logits: Tensor,
+    queue: Tensor,
+    queue_labels: Tensor,
+    *,
+    num_anchors: int,
+    alpha: float,
+    beta: float = 1.0,
+    gamma: float = 1.0,
+    temperature: float,
+) -> Tensor:
+    """The loss from torch's own fused attention, and class sums in place of pairs of positives.
+
+    As fast as torch's operators allow. The self pair is subtracted from the attention's results
+    instead of masked out, which costs digits where it outweighs the other pairs (small T).
+    """
+    a = num_anchors
+    dtype = torch.promote_types(features.dtype, torch.float32)
+    y = labels[:a]
+    anchors = features[:a].to(dtype)
+
+    # sum_{P(i)} z_j and |P(i)|, from the sums and counts of all rows of a class, less row i.
+    num_classes = center_logits.size(1)
+    sums = torch.zeros(num_classes, features.size(1), dtype=dtype, device=features.device)
+    sums = sums.index_add(0, queue_labels, queue.to(dtype)).index_add(0, labels, features.to(dtype))
+    counts = torch.bincount(queue_labels, minlength=num_classes)
+    counts = counts + torch.bincount(labels, minlength=num_classes)
+    positive_rows = sums[y] - anchors
+    positives = (counts[y] - 1).to(dtype)
+
+    s = center_logits.to(dtype)
+    pairs = PairLogSumExp.apply(features, queue, a, temperature) + math.log(gamma)
+    log_partition = torch.logaddexp(s.logsumexp(1), pairs)
+    weight = beta + alpha * positives
+    log_likelihood = beta * s.gather(1, y[:, None]).squeeze(1)
+    log_likelihood = log_likelihood + alpha / temperature * (anchors * positive_rows).sum(1)
+    return -(log_likelihood / weight - log_partition).mean()
+
+
+class PairLogSumExp(torch.autograd.Function):
+    """log sum_{j != i} exp(z_i . z_j / T) over features [M, D] and queue [K, D], for [A] anchors.
+
+    Attention with keys = values = rows returns log sum_j exp p_ij and sum_j softmax(p_i)_j z_j: the
+    value and, as the output, the derivative by the anchor.
+    """
+
+    @staticmethod
+    def forward(
+        ctx, features: Tensor, queue: Tensor, num_anchors: int, temperature: float
+    ) -> Tensor:
+        anchors = features[:num_anchors]
+        batch_rows, batch = attention(anchors, features, features, temperature)
+        queue_rows, queue = attention(anchors, queue, queue, temperature)
+        z = anchors.to(batch.dtype)
+        pair_with_self = (z * z).sum(1) / temperature
+        total = torch.logaddexp(batch, queue)
+        result = total + torch.log1p(-(pair_with_self - total).exp())
+        mean_row = (
+            batch_rows * (batch - result).exp()[:, None]
+            + queue_rows * (queue - result).exp()[:, None]
+            - z * (pair_with_self - result).exp()[:, None]
+        )
+        ctx.save_for_backward(features, pair_with_self, result, mean_row)
+        ctx.temperature = temperature
+        return result
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        features, pair_with_self, result, mean_row = ctx.saved_tensors
+        a = result.size(0)
+        anchors = features[:a]
+        # As contrast: sum_i g_i exp(p_ij - L_i) z_i, attention of the rows over the anchors.
+        weighted = (grad * (-result).exp())[:, None] * anchors
+        rows, log_sum = attention(features, anchors, weighted.to(features.dtype), ctx.temperature)
+        gradient = rows * log_sum.exp()[:, None]
+        gradient[:a] -= weighted * pair_with_self.exp()[:, None]
+        gradient[:a] += grad[:, None] * mean_row
+        return (gradient / ctx.temperature).to(features.dtype), None, None, None
+
+
+def attention(
+    query: Tensor, key: Tensor, value: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """The output of scaled_dot_product_attention and the log-sum-exp that its CPU kernel keeps."""
+    output, log_sum = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+        query[None, None], key[None, None], value[None, None], scale=1 / temperature
+    )
+    return output[0, 0].to(log_sum.dtype), log_sum[0, 0]
+
+
+# A compiled function is made afresh for each problem: dynamic shapes would be another contest.
+LOSSES: dict[str, Callable[[], Callable[..., Tensor]]] = {
+    "paco": lambda: paco.paco_loss,
+    "textbook": lambda: textbook,
+    "compile": lambda: torch.compile(textbook, fullgraph=True, dynamic=False),
+    "sdpa": lambda: sdpa,
+}
