@@ -1,0 +1,51 @@
+#pragma once
+
+#include <torch/nn/module.h>
+#include <torch/nn/pimpl.h>
+
+#include "../macros.h"
+
+namespace paco::nn {
+
+struct ClassCentersOptions {
+  bool bias = true;     ///< learn an additive bias
+  double supt = 1.0;    ///< temperature of the centers, > 0
+  bool cosine = false;  ///< compare directions only: features and centers scaled to unit length
+};
+
+/// Learnable class centers, one more positive for each anchor and the classifier (PaCo, sec. 3).
+///
+/// Training logits are (w_c . x_i + b_c + log pi_c) / supt; the prior is left out at inference.
+class PACO_API ClassCentersImpl : public torch::nn::Module {
+ public:
+  /// Centers for C = num_classes in the space of the pooled features, F = in_features.
+  ClassCentersImpl(int64_t in_features, int64_t num_classes,
+                   const ClassCentersOptions& options = {});
+
+  /// Draws weight and bias as torch::nn::Linear does.
+  void reset_parameters();
+
+  /// Sets the prior from the number of training samples of each class, [C]. Equal counts leave no
+  /// prior: it would only weigh the centers down against the pairs. Throws c10::ValueError for
+  /// counts that paco::log_prior refuses, or not one a class.
+  void set_class_counts(const torch::Tensor& class_counts);
+
+  /// Training logits [A, C] of pooled features [A, F], the prior included.
+  torch::Tensor forward(const torch::Tensor& x) const;
+
+  /// Inference logits [A, C], the prior left out.
+  torch::Tensor predict(const torch::Tensor& x) const;
+
+  /// As of every module, except that log_prior stays float32.
+  void to(torch::Device device, torch::Dtype dtype, bool non_blocking = false) override;
+  void to(torch::Dtype dtype, bool non_blocking = false) override;
+  using torch::nn::Module::to;
+
+  const ClassCentersOptions options;
+  torch::Tensor weight;     ///< parameter [C, F]
+  torch::Tensor bias;       ///< parameter [C], undefined without bias
+  torch::Tensor log_prior;  ///< buffer float32 [C], zeros for no prior
+};
+TORCH_MODULE(ClassCenters);
+
+}  // namespace paco::nn

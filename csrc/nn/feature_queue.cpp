@@ -1,0 +1,19 @@
+#include "feature_queue.h"
+
+#include "../ops/queue_enqueue.h"
+
+namespace paco::nn {
+
+FeatureQueueImpl::FeatureQueueImpl(int64_t size, int64_t dim, torch::Dtype dtype) {
+  TORCH_CHECK_VALUE(size >= 1, "FeatureQueue: size must be at least 1, got ", size);
+  TORCH_CHECK_VALUE(dim >= 1, "FeatureQueue: dim must be at least 1, got ", dim);
+  features = register_buffer("features", torch::zeros({size, dim}, dtype));
+  labels = register_buffer("labels", torch::full({size}, -1, torch::kInt64));
+  state = register_buffer("state", torch::zeros({2}, torch::kInt64));
+}
+
+void FeatureQueueImpl::enqueue(const torch::Tensor& keys, const torch::Tensor& key_labels) {
+  queue_enqueue_(features, labels, state, keys, key_labels);
+}
+
+}  // namespace paco::nn

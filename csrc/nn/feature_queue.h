@@ -1,0 +1,29 @@
+#pragma once
+
+#include <torch/nn/module.h>
+#include <torch/nn/pimpl.h>
+
+#include "../macros.h"
+
+namespace paco::nn {
+
+/// Ring buffer of the last `size` keys and their labels (MoCo, CVPR 2020). It starts empty, and
+/// rows that were never written do not enter the loss.
+class PACO_API FeatureQueueImpl : public torch::nn::Module {
+ public:
+  /// K = size and D = dim, each at least 1, or c10::ValueError.
+  FeatureQueueImpl(int64_t size, int64_t dim, torch::Dtype dtype = torch::kFloat32);
+
+  /// Writes keys [B, D] and labels [B] over the oldest rows. See paco::queue_enqueue_.
+  void enqueue(const torch::Tensor& keys, const torch::Tensor& labels);
+
+  /// The number of valid rows, a 0-dim int64 tensor on the queue's device.
+  torch::Tensor num_valid() const { return state[1]; }
+
+  torch::Tensor features;  ///< buffer [K, D]
+  torch::Tensor labels;    ///< buffer int64 [K], -1 for a row that was never written
+  torch::Tensor state;     ///< buffer int64 [2], the row to write next and the number of valid rows
+};
+TORCH_MODULE(FeatureQueue);
+
+}  // namespace paco::nn

@@ -1,0 +1,30 @@
+#pragma once
+
+#include <torch/nn/module.h>
+#include <torch/nn/pimpl.h>
+
+#include <optional>
+
+#include "../macros.h"
+#include "../ops/paco_loss.h"
+
+namespace paco::nn {
+
+/// paco::paco_loss with its hyper-parameters, which are documented there. It has no state.
+class PACO_API PaCoLossImpl : public torch::nn::Module {
+ public:
+  explicit PaCoLossImpl(const PaCoLossOptions& options);
+
+  /// The scalar loss. See paco::paco_loss.
+  torch::Tensor forward(const torch::Tensor& features, const torch::Tensor& labels,
+                        const std::optional<torch::Tensor>& center_logits,
+                        const std::optional<torch::Tensor>& queue,
+                        const std::optional<torch::Tensor>& queue_labels, int64_t num_anchors,
+                        const std::optional<torch::Tensor>& queue_size = std::nullopt,
+                        const std::optional<torch::Tensor>& anchor_weight = std::nullopt) const;
+
+  const PaCoLossOptions options;
+};
+TORCH_MODULE(PaCoLoss);
+
+}  // namespace paco::nn
