@@ -116,7 +116,8 @@ def assert_results_close(
         if name in expected:
             largest = expected[name].abs().max().item()
             error = (actual[name].double() - expected[name].double()).abs().max().item()
-            assert error <= tolerance * max(largest, 0.1 * scale), (
+            # A loss near 0 is a difference of terms up to 1 / T, which float32 rounds.
+            assert error <= tolerance * max(largest, 0.25 * scale), (
                 f"{name} is off by {error:g}, where the largest entry is {largest:g}"
             )
 
