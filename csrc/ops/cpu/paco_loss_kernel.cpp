@@ -376,8 +376,8 @@ PaCoLossState forward(const PaCoLossArguments& args, const std::vector<Segment>&
       log_partition_data[i] = log_denominator;
       pair_weight_data[i] = weight;
 
-      // A NaN among the pairs or in the anchor reaches the loss even where nothing else uses it.
-      T loss = (squared_norm + pair_sum) * 0;
+      // A NaN reaches the loss even where nothing else uses it.
+      T loss = (squared_norm + pair_sum + center_sum) * 0;
       if (weight > 0) {
         T log_likelihood = 0;
         if (center_weight > 0) log_likelihood += center_weight * (target - log_denominator);
