@@ -1,6 +1,8 @@
-"""Exports a classifier for C++: python tools/export.py CONFIG CHECKPOINT --shape 3 224 224."""
+"""Exports a trained model for C++: python tools/export.py CONFIG CHECKPOINT [--format pt2]."""
 
 import argparse
+import hashlib
+from importlib import metadata
 from pathlib import Path
 
 # First, because it mends the toolbox's imports where that is needed.
@@ -12,21 +14,66 @@ from mmengine.config import Config, DictAction
 from mmpretrain import get_model
 
 from paco import deploy
-from paco.mmpretrain import InferenceClassifier
+from paco.mmpretrain import InferenceClassifier, PaCoHead, image_metadata
+
+FILES = {
+    "pt": "classifier.pt",
+    "pt2": "classifier.pt2",
+    "onnx": "classifier.onnx",
+    "training-step": "training_step.pt",
+}
+
+
+def provenance(cfg: Config, checkpoint: Path) -> dict[str, str]:
+    toolbox = [
+        f"{name} {metadata.version(name)}"
+        for name in ("mmpretrain", "mmengine", "onedl-mmpretrain", "onedl-mmengine")
+        if list(metadata.distributions(name=name))
+    ]
+    return {
+        "config": cfg.pretty_text,
+        "checkpoint": checkpoint.name,
+        "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+        "toolbox": ", ".join(toolbox),
+    }
+
+
+def input_shape(texts: dict[str, str]) -> list[int]:
+    """Of one image, as the test pipeline makes it."""
+    size = [int(n) for n in (texts.get("crop") or texts.get("resize", "")).split(",") if n]
+    if len(size) != 2:
+        raise SystemExit(
+            "export.py: the test pipeline does not say how large an image is; say it, such as "
+            "--shape 3 32 32"
+        )
+    return [1 if texts["channels"] == "GRAY" else 3, *size]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description="Export a classifier as TorchScript: normalised images to logits."
+        description="Export a classifier, normalised images to logits, or a training step."
     )
     parser.add_argument("config", help="config file")
-    parser.add_argument("checkpoint", help="checkpoint file")
+    parser.add_argument("checkpoint", help="checkpoint file", type=Path)
     parser.add_argument(
-        "--shape", nargs=3, type=int, metavar=("C", "H", "W"), default=(3, 224, 224)
+        "--format",
+        choices=FILES,
+        default="pt",
+        help="pt: the classifier as TorchScript (default); pt2: compiled for this processor by "
+        "AOTInductor; onnx; training-step: loss, queue and centers as TorchScript",
     )
     parser.add_argument(
-        "--work-dir",
-        help="folder of the exported classifier.pt; work_dirs/<data set>/<config> if unset",
+        "--bf16", action="store_true", help="compute in bfloat16; images and logits stay float32"
+    )
+    parser.add_argument(
+        "--shape",
+        nargs=3,
+        type=int,
+        metavar=("C", "H", "W"),
+        help="of an image; what the test pipeline makes, if unset",
+    )
+    parser.add_argument(
+        "--work-dir", help="folder of the exported file; work_dirs/<data set>/<config> if unset"
     )
     parser.add_argument(
         "--cfg-options", nargs="+", action=DictAction, help="override settings of the config"
@@ -37,19 +84,37 @@ def main() -> None:
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
     path = Path(args.config)
-    default_work_dir = f"work_dirs/{path.parent.name}/{path.stem}"
-    out = Path(args.work_dir or cfg.get("work_dir") or default_work_dir, "classifier.pt")
+    work_dir = args.work_dir or cfg.get("work_dir") or f"work_dirs/{path.parent.name}/{path.stem}"
+    out = Path(work_dir, FILES[args.format])
     out.parent.mkdir(parents=True, exist_ok=True)
 
-    model = get_model(cfg, pretrained=args.checkpoint, device="cpu")
-    pixels = model.data_preprocessor
-    metadata = {
-        "classes": ",".join(model._dataset_meta["classes"]),
-        "mean": ",".join(f"{x:g}" for x in pixels.mean.flatten().tolist()),
-        "std": ",".join(f"{x:g}" for x in pixels.std.flatten().tolist()),
-    }
-    deploy.export_classifier(InferenceClassifier(model), torch.randn(2, *args.shape), out, metadata)
-    print(f"{out}: normalised images [N, {', '.join(map(str, args.shape))}] to logits")
+    model = get_model(cfg, pretrained=str(args.checkpoint), device="cpu")
+    texts = provenance(cfg, args.checkpoint)
+    if args.format == "training-step":
+        head = model.head
+        if not isinstance(head, PaCoHead):
+            raise SystemExit(f"export.py: a {type(head).__name__} has no queue and no PaCo loss")
+        step = deploy.TrainingStep(head.loss_module, head.queue, head.centers)
+        deploy.export_training_step(step, out, texts)
+        print(f"{out}: one step agrees with the model's")
+        return
+
+    try:
+        texts |= image_metadata(cfg.test_dataloader.dataset.pipeline, model)
+    except ValueError as error:
+        print(f"{out} will not serve paco-classify: {error}")
+    shape = args.shape or input_shape(texts)
+    difference = deploy.export_classifier(
+        InferenceClassifier(model),
+        torch.randn(2, *shape),
+        out,
+        texts,
+        torch.bfloat16 if args.bf16 else None,
+    )
+    print(
+        f"{out}: normalised images [N, {', '.join(map(str, shape))}] to logits, which agree with "
+        f"the model's to {difference:.1g} of the largest"
+    )
 
 
 if __name__ == "__main__":

@@ -21,8 +21,10 @@ from .cifar_lt import CIFAR10LT, CIFAR100LT  # noqa: E402
 from .class_centers_head import ClassCentersHead  # noqa: E402
 from .class_counts_hook import ClassCountsHook  # noqa: E402
 from .data_preprocessor import TwoViewDataPreprocessor  # noqa: E402
+from .deployment import image_metadata  # noqa: E402
 from .digits_lt import DigitsLT  # noqa: E402
 from .epoch_seed import EpochSeedHook, seed_worker  # noqa: E402
+from .gaussian_noise import GaussianNoise  # noqa: E402
 from .inference_classifier import InferenceClassifier  # noqa: E402
 from .long_tail_metric import LongTailMetric  # noqa: E402
 from .paco_classifier import PaCoClassifier  # noqa: E402
@@ -38,6 +40,7 @@ __all__ = [
     "ClassCountsHook",
     "DigitsLT",
     "EpochSeedHook",
+    "GaussianNoise",
     "InferenceClassifier",
     "LongTailMetric",
     "PaCoClassifier",
@@ -47,5 +50,6 @@ __all__ = [
     "ResNetCIFAR",
     "TwoViewDataPreprocessor",
     "auto_augment",
+    "image_metadata",
     "seed_worker",
 ]

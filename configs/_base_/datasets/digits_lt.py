@@ -10,6 +10,8 @@ view = [
         scale=(0.85, 1.15),
         interpolation="bilinear",
     ),
+    dict(type="PILToNumpy"),
+    dict(type="GaussianNoise", std=40),
 ]
 
 train_dataloader = dict(

@@ -1,0 +1,20 @@
+import torch
+from mmpretrain.registry import MODELS
+from torch import nn
+
+
+def test_paco_s_projector():
+    projector = MODELS.build(
+        dict(type="Projector", in_channels=7, out_channels=3, num_layers=2, norm=True)
+    )
+    assert [type(m) for m in projector] == [nn.Linear, nn.BatchNorm1d, nn.ReLU, nn.Linear]
+    assert projector[0].weight.shape == (7, 7)
+    assert projector(torch.randn(4, 7)).shape == (4, 3)
+
+
+def test_gpaco_s_projector():
+    projector = MODELS.build(
+        dict(type="Projector", in_channels=7, out_channels=3, num_layers=3, norm=False)
+    )
+    assert [type(m) for m in projector] == [nn.Linear, nn.ReLU, nn.Linear, nn.ReLU, nn.Linear]
+    assert projector(torch.randn(4, 7)).shape == (4, 3)

@@ -1,0 +1,24 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace paco::classify {
+
+/// What the command line asks for.
+struct Arguments {
+  std::string model;
+  std::vector<std::string> images;  ///< the files, those of folders in the order of their names
+  int top_k = 5;
+  bool json = false;
+  int batch_size = 64;
+  int threads = 0;  ///< 0: as many as PyTorch takes by itself
+};
+
+extern const char* const kUsage;
+
+/// Throws Failure for a command line that is none. Folders are searched, with their subfolders, for
+/// files that are named like JPEG or PNG images.
+Arguments parse_arguments(int argc, char** argv);
+
+}  // namespace paco::classify

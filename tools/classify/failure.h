@@ -1,0 +1,16 @@
+#pragma once
+
+#include <stdexcept>
+#include <string>
+
+namespace paco::classify {
+
+/// Its text is a sentence for the person at the terminal.
+struct Failure : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+/// What an error says, without PyTorch's stack of C++ functions: its first line.
+std::string explain(const std::exception& error);
+
+}  // namespace paco::classify
