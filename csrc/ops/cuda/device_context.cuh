@@ -7,15 +7,25 @@
 
 #include "element.h"
 
+#if defined(NDEBUG)
+// What assert() calls, on the device too. <cassert> leaves it out of release builds; these checks
+// are of the caller's data and stay.
+extern "C" __host__ __device__ void __assert_fail(const char* assertion, const char* file,
+                                                  unsigned int line, const char* function) noexcept
+    __attribute__((__noreturn__));
+#endif
+
 namespace paco::cuda {
 
 // What a kernel body asks of the machine, answered by a GPU: sm_80 or later. The host's answers are
-// in tests/cpp/cuda/host_context.h; a function added here has a twin there.
+// in tests/cpp/cuda/host_context.h; a function added here has a twin there. The number of threads of
+// a block is known to the compiler, which unrolls the loops over it.
+template <int kThreads>
 class DeviceContext {
  public:
   // ---- Position in the launch. Blocks are one-dimensional. ----
   PACO_DEVICE int thread() const { return static_cast<int>(threadIdx.x); }
-  PACO_DEVICE int num_threads() const { return static_cast<int>(blockDim.x); }
+  PACO_DEVICE int num_threads() const { return kThreads; }
   PACO_DEVICE int lane() const { return thread() % 32; }
   PACO_DEVICE int warp() const { return thread() / 32; }
   PACO_DEVICE int64_t block_x() const { return blockIdx.x; }
@@ -154,6 +164,12 @@ class DeviceContext {
     asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(rounded) : "f"(value));
 #endif
     return rounded;
+  }
+  // 2^x, accurate to two units in the last place; 0 below the normal range.
+  PACO_DEVICE float exp2(float x) const {
+    float result = 0;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+    return result;
   }
   PACO_DEVICE uint32_t float_bits(float value) const { return __float_as_uint(value); }
   PACO_DEVICE float bits_to_float(uint32_t bits) const { return __uint_as_float(bits); }

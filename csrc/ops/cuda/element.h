@@ -9,10 +9,12 @@
 #define PACO_DEVICE __device__ __forceinline__
 #define PACO_HOST_DEVICE __host__ __device__ __forceinline__
 #define PACO_UNROLL _Pragma("unroll")
+#define PACO_UNROLL_BY_4 _Pragma("unroll 4")
 #else
 #define PACO_DEVICE inline
 #define PACO_HOST_DEVICE inline
 #define PACO_UNROLL
+#define PACO_UNROLL_BY_4
 #endif
 
 namespace paco::cuda {

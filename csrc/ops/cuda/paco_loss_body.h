@@ -194,12 +194,12 @@ PACO_DEVICE void stream_pairs(Context& context,
           fmaxf(maximum[r], quad_maximum(context, tile_maximum) * scale);
       // An anchor without any pair so far has no maximum to subtract.
       const float shift = new_maximum == -INFINITY ? 0.0f : new_maximum;
-      const float rescale = exp2f(maximum[r] - shift);
+      const float rescale = context.exp2(maximum[r] - shift);
       maximum[r] = new_maximum;
       exp_sum[r] *= rescale;
       PACO_UNROLL
       for (int slot = 0; slot < slots(kColumns); ++slot) {
-        pairs[r][slot] = exp2f(fmaf(pairs[r][slot], scale, -shift));
+        pairs[r][slot] = context.exp2(fmaf(pairs[r][slot], scale, -shift));
         exp_sum[r] += pairs[r][slot];
       }
       PACO_UNROLL
@@ -494,7 +494,7 @@ PACO_DEVICE void finish_anchors(Context& context, const PaCoLossProblem<Element>
   float class_count = 0;
   for (int share = thread; share < shares.num_shares; share += context.num_threads()) {
     const int64_t at = share * num_anchors + anchor;
-    const float weight = exp2f(shares.maximum[at] - pair_shift);
+    const float weight = context.exp2(shares.maximum[at] - pair_shift);
     memory.share_weight[share] = weight;
     exp_sum += weight * shares.exp_sum[at];
     class_count += static_cast<float>(shares.class_counts[share * num_anchors + class_anchor]);
@@ -696,7 +696,7 @@ PACO_DEVICE void feature_gradient(Context& context,
       PACO_UNROLL
       for (int r = 0; r < 2; ++r) {
         float& pair = pairs[r][slot];
-        const float exponential = exp2f(fmaf(pair, scale, -anchor.log2_partition));
+        const float exponential = context.exp2(fmaf(pair, scale, -anchor.log2_partition));
         pair = anchor.pair_scale * exponential;
         if (row_label[r] == anchor.label) pair -= anchor.positive_scale;
         if (row[r] == first_column + column) pair = 0;

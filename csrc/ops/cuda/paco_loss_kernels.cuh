@@ -2,6 +2,8 @@
 
 #include <cuda_runtime.h>
 
+#include <type_traits>
+
 #include "device_context.cuh"
 #include "paco_loss_body.h"
 #include "paco_loss_launch.h"
@@ -25,7 +27,7 @@ __global__ void __launch_bounds__(kPairThreads)
     stream_columns_kernel(const PaCoLossProblem<typename Product::Element> problem,
                           const PaCoLossShares shares) {
   PACO_KERNEL(
-      DeviceContext context;
+      DeviceContext<kPairThreads> context;
       if (blockIdx.z == 0) {
         stream_pairs<Product, kDim>(context, problem, shares);
       } else {
@@ -37,21 +39,15 @@ template <typename Logit, typename Element>
 __global__ void __launch_bounds__(kAnchorThreads, 4)  // 64 registers; left alone, ptxas spills
     finish_anchors_kernel(const PaCoLossProblem<Element> problem, const PaCoLossShares shares,
                           const PaCoLossResults results) {
-  PACO_KERNEL(DeviceContext context;
+  PACO_KERNEL(DeviceContext<kAnchorThreads> context;
               finish_anchors<Logit>(context, problem, shares, results);)
-}
-
-template <typename Element>
-__global__ void __launch_bounds__(kAnchorThreads)
-    average_anchors_kernel(const float* anchor_loss, int64_t num_anchors, float* loss) {
-  PACO_KERNEL(DeviceContext context; average_anchors(context, anchor_loss, num_anchors, loss);)
 }
 
 template <typename Product, int kDim>
 __global__ void __launch_bounds__(kPairThreads)
     feature_gradient_kernel(const PaCoLossProblem<typename Product::Element> problem,
                             const PaCoLossGradients gradients) {
-  PACO_KERNEL(DeviceContext context;
+  PACO_KERNEL(DeviceContext<kPairThreads> context;
               feature_gradient<Product, kDim>(context, problem, gradients);)
 }
 
@@ -59,7 +55,7 @@ template <typename Logit, typename Element>
 __global__ void __launch_bounds__(kAnchorThreads)
     center_gradient_kernel(const PaCoLossProblem<Element> problem,
                            const PaCoLossGradients gradients) {
-  PACO_KERNEL(DeviceContext context;
+  PACO_KERNEL(DeviceContext<kAnchorThreads> context;
               center_gradient<Logit>(context, problem, gradients);)
 }
 
@@ -82,22 +78,11 @@ struct PaCoLossLauncher {
     return body(std::integral_constant<int, kMaxDim>{});
   }
 
-  template <int kDim>
-  static constexpr int forward_bytes() {
-    constexpr int kPairBytes = PairMemory<Product, kDim>::kBytes;
-    constexpr int kClassBytes = class_memory_bytes(kDim);
-    return kPairBytes > kClassBytes ? kPairBytes : kClassBytes;
-  }
-  template <int kDim>
-  static constexpr int backward_bytes() {
-    return GradientMemory<Product, kDim>::kBytes;
-  }
-
   static cudaError_t supported(int64_t dim, int shared_memory_per_block, bool& result) {
     return with_tile(dim, [&](auto tile) {
-      constexpr int kForward = forward_bytes<decltype(tile)::value>();
-      constexpr int kBackward = backward_bytes<decltype(tile)::value>();
-      result = kForward <= shared_memory_per_block && kBackward <= shared_memory_per_block;
+      using Memory = LaunchMemory<Product, decltype(tile)::value>;
+      result = Memory::kStreamColumns <= shared_memory_per_block &&
+               Memory::kFeatureGradient <= shared_memory_per_block;
       return cudaSuccess;
     });
   }
@@ -106,15 +91,16 @@ struct PaCoLossLauncher {
     return with_tile(input.dim, [&](auto tile) {
       constexpr int kDim = decltype(tile)::value;
       const auto kernel = stream_columns_kernel<Product, kDim>;
-      PACO_RETURN_IF_ERROR(allow_shared_memory(kernel, forward_bytes<kDim>()));
+      constexpr int kBytes = LaunchMemory<Product, kDim>::kStreamColumns;
+      PACO_RETURN_IF_ERROR(allow_shared_memory(kernel, kBytes));
       int device = 0;
       int multiprocessors = 0;
       int blocks = 0;
       PACO_RETURN_IF_ERROR(cudaGetDevice(&device));
       PACO_RETURN_IF_ERROR(
           cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device));
-      PACO_RETURN_IF_ERROR(cudaOccupancyMaxActiveBlocksPerMultiprocessor(
-          &blocks, kernel, kPairThreads, forward_bytes<kDim>()));
+      PACO_RETURN_IF_ERROR(
+          cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, kPairThreads, kBytes));
       plan.num_shares = choose_num_shares(input.num_anchors, input.num_rows + input.queue_rows,
                                           static_cast<int64_t>(multiprocessors) * blocks);
       plan.workspace_bytes = PaCoLossWorkspace(nullptr, plan.num_shares, input.num_anchors,
@@ -124,28 +110,23 @@ struct PaCoLossLauncher {
     });
   }
 
-  static cudaError_t forward(const PaCoLossInput& input, const PaCoLossPlan& plan, void* memory,
-                             const PaCoLossForwardOutput& output, cudaStream_t stream) {
+  // Up to the losses of the anchors.
+  static cudaError_t forward(const PaCoLossInput& input, const PaCoLossShares& shares,
+                             const PaCoLossResults& results, cudaStream_t stream) {
     const auto problem = make_problem(input);
-    const PaCoLossWorkspace workspace(memory, plan.num_shares, input.num_anchors, input.dim,
-                                      output.anchor_grad != nullptr);
     PACO_RETURN_IF_ERROR(with_tile(input.dim, [&](auto tile) {
       constexpr int kDim = decltype(tile)::value;
+      constexpr int kBytes = LaunchMemory<Product, kDim>::kStreamColumns;
       const dim3 grid(static_cast<unsigned>(divide_up(input.num_anchors, kPairRows)),
-                      static_cast<unsigned>(plan.num_shares), 2);
+                      static_cast<unsigned>(shares.num_shares), 2);
       stream_columns_kernel<Product, kDim>
-          <<<grid, kPairThreads, forward_bytes<kDim>(), stream>>>(problem, workspace.shares);
+          <<<grid, kPairThreads, kBytes, stream>>>(problem, shares);
       return cudaGetLastError();
     }));
-    const PaCoLossResults results{workspace.anchor_loss, output.log_partition, output.pair_weight,
-                                  output.anchor_grad};
     const auto kernel = input.float_logits ? finish_anchors_kernel<float, Element>
                                            : finish_anchors_kernel<Element, Element>;
     kernel<<<static_cast<unsigned>(input.num_anchors), kAnchorThreads, sizeof(AnchorMemory),
-             stream>>>(problem, workspace.shares, results);
-    PACO_RETURN_IF_ERROR(cudaGetLastError());
-    average_anchors_kernel<Element><<<1, kAnchorThreads, sizeof(AnchorMemory), stream>>>(
-        workspace.anchor_loss, input.num_anchors, output.loss);
+             stream>>>(problem, shares, results);
     return cudaGetLastError();
   }
 
@@ -158,10 +139,11 @@ struct PaCoLossLauncher {
     if (gradients.grad_features != nullptr) {
       PACO_RETURN_IF_ERROR(with_tile(input.dim, [&](auto tile) {
         constexpr int kDim = decltype(tile)::value;
+        constexpr int kBytes = LaunchMemory<Product, kDim>::kFeatureGradient;
         const auto kernel = feature_gradient_kernel<Product, kDim>;
-        PACO_RETURN_IF_ERROR(allow_shared_memory(kernel, backward_bytes<kDim>()));
+        PACO_RETURN_IF_ERROR(allow_shared_memory(kernel, kBytes));
         const auto blocks = static_cast<unsigned>(divide_up(input.num_rows, kPairRows));
-        kernel<<<blocks, kPairThreads, backward_bytes<kDim>(), stream>>>(problem, gradients);
+        kernel<<<blocks, kPairThreads, kBytes, stream>>>(problem, gradients);
         return cudaGetLastError();
       }));
     }

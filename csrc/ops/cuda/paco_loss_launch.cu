@@ -11,6 +11,12 @@ extern template struct PaCoLossLauncher<FloatProduct>;
 
 namespace {
 
+__global__ void __launch_bounds__(kAnchorThreads)
+    average_anchors_kernel(const float* anchor_loss, int64_t num_anchors, float* loss) {
+  DeviceContext<kAnchorThreads> context;
+  average_anchors(context, anchor_loss, num_anchors, loss);
+}
+
 template <typename Body>
 cudaError_t with_launcher(FeatureType type, const Body& body) {
   switch (type) {
@@ -53,11 +59,18 @@ cudaError_t plan_paco_loss_forward(const PaCoLossInput& input, bool features_gra
 }
 
 cudaError_t launch_paco_loss_forward(const PaCoLossInput& input, const PaCoLossPlan& plan,
-                                     void* workspace, const PaCoLossForwardOutput& output,
+                                     void* memory, const PaCoLossForwardOutput& output,
                                      cudaStream_t stream) {
-  return with_launcher(input.feature_type, [&](auto launcher) {
-    return launcher.forward(input, plan, workspace, output, stream);
-  });
+  const PaCoLossWorkspace workspace(memory, plan.num_shares, input.num_anchors, input.dim,
+                                    output.anchor_grad != nullptr);
+  const PaCoLossResults results{workspace.anchor_loss, output.log_partition, output.pair_weight,
+                                output.anchor_grad};
+  PACO_RETURN_IF_ERROR(with_launcher(input.feature_type, [&](auto launcher) {
+    return launcher.forward(input, workspace.shares, results, stream);
+  }));
+  average_anchors_kernel<<<1, kAnchorThreads, sizeof(AnchorMemory), stream>>>(
+      workspace.anchor_loss, input.num_anchors, output.loss);
+  return cudaGetLastError();
 }
 
 cudaError_t launch_paco_loss_backward(const PaCoLossInput& input,

@@ -26,6 +26,16 @@ inline int choose_num_shares(int64_t num_anchors, int64_t num_columns, int64_t r
   return static_cast<int>(best_shares);
 }
 
+// Dynamic shared memory of the two launches whose size depends on the product and its tile.
+template <typename Product, int kDim>
+struct LaunchMemory {
+  // stream_pairs and sum_classes share a launch.
+  static constexpr int kStreamColumns = PairMemory<Product, kDim>::kBytes > class_memory_bytes(kDim)
+                                            ? PairMemory<Product, kDim>::kBytes
+                                            : class_memory_bytes(kDim);
+  static constexpr int kFeatureGradient = GradientMemory<Product, kDim>::kBytes;
+};
+
 // The arrays between the launches of the forward pass, one after another in the workspace. Arrays
 // of anchors or shares of them need no alignment beyond that of float.
 struct PaCoLossWorkspace {

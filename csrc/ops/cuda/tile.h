@@ -39,6 +39,7 @@ template <int kDim, int kRows, typename Context, typename Element>
 PACO_DEVICE void load_tile(Context& context, Element* tile, const Rows<Element>& rows, int64_t first) {
   using Layout = TileLayout<Element, kDim>;
   const bool aligned = rows.aligned();
+  PACO_UNROLL_BY_4
   for (int unit = context.thread(); unit < kRows * Layout::kUnitsPerRow;
        unit += context.num_threads()) {
     const int tile_row = unit / Layout::kUnitsPerRow;
@@ -62,6 +63,7 @@ PACO_DEVICE void load_tile(Context& context, Element* tile, const Rows<Element>&
 template <int kDim, int kRows, typename Context>
 PACO_DEVICE void round_tile_to_tf32(Context& context, float* tile) {
   using Layout = TileLayout<float, kDim>;
+  PACO_UNROLL_BY_4
   for (int unit = context.thread(); unit < kRows * Layout::kUnitsPerRow;
        unit += context.num_threads()) {
     float* const at = tile + unit / Layout::kUnitsPerRow * Layout::kStride +

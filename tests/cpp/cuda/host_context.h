@@ -189,10 +189,11 @@ class HostContext {
     const bool is_finite = (bits & 0x7f800000u) != 0x7f800000u;
     return is_finite ? (bits + 0x1000u) & ~0x1fffu : bits;
   }
-  uint32_t float_bits(float value) const { return std::bit_cast<uint32_t>(value); }
-  float bits_to_float(uint32_t bits) const { return std::bit_cast<float>(bits); }
-  int first_bit(uint32_t bits) const { return std::countr_zero(bits); }
-  int count_bits(uint32_t bits) const { return std::popcount(bits); }
+  static float exp2(float x) { return std::exp2(x); }
+  static uint32_t float_bits(float value) { return std::bit_cast<uint32_t>(value); }
+  static float bits_to_float(uint32_t bits) { return std::bit_cast<float>(bits); }
+  static int first_bit(uint32_t bits) { return std::countr_zero(bits); }
+  static int count_bits(uint32_t bits) { return std::popcount(bits); }
 
   int64_t load(const int64_t* address) const { return *address; }
   uint64_t fetch_add(int64_t* address, uint64_t value) const {
