@@ -1,0 +1,68 @@
+"""tools/convert_reference.py, in this process: it has nothing that outlives it."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+import paco.mmpretrain  # noqa: F401  (mends the toolbox's imports)
+
+# isort: split
+import torch
+from mmpretrain import get_model
+from reference_layout import CifarResNet, ReferenceModel
+
+ROOT = Path(__file__).parents[2]
+CONFIG = ROOT / "configs" / "cifar100_lt" / "paco_if100.py"
+
+
+@pytest.fixture
+def convert(monkeypatch, tmp_path):
+    """Writes this object to a file and converts that; returns the file that it becomes."""
+
+    def run(checkpoint: object) -> Path:
+        source, out = tmp_path / "moco_ckpt.pth.tar", tmp_path / "converted.pth"
+        torch.save(checkpoint, source)
+        tool = ROOT / "tools" / "convert_reference.py"
+        monkeypatch.setattr(sys, "argv", [str(tool), str(CONFIG), str(source), str(out)])
+        runpy.run_path(str(tool), run_name="__main__")
+        return out
+
+    return run
+
+
+def test_the_converted_checkpoint_has_the_same_logits(convert, capsys):
+    reference = ReferenceModel(CifarResNet(5, 32), 100, 1024, gpaco=False)
+    optimizer = torch.optim.SGD(reference.parameters(), lr=0.1, momentum=0.9)
+    out = convert(
+        {
+            "epoch": 400,
+            "arch": "resnet32",
+            "acc": torch.tensor(52.0),
+            "state_dict": {f"module.{k}": v for k, v in reference.state_dict().items()},
+            "optimizer": optimizer.state_dict(),
+        }
+    )
+    assert capsys.readouterr().out.endswith("has no use for: linear_k\n")
+    model = get_model(str(CONFIG), pretrained=str(out))
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        value, expected = model(images), reference.logits(images)
+    assert expected.std() > 1e-3
+    assert (value - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+def test_a_checkpoint_that_does_not_fit_is_refused(convert, tmp_path):
+    state = ReferenceModel(CifarResNet(1, 32), 100, 1024, gpaco=False).state_dict()
+    with pytest.raises(SystemExit, match=r"convert_reference.py: .*backbone\.layer1\.4\.bn2\.bias"):
+        convert({"state_dict": state})
+    with pytest.raises(SystemExit, match="has no state_dict"):
+        convert({"model": state})
+    assert not (tmp_path / "converted.pth").exists()
+
+
+def test_only_weights_are_loaded(convert, tmp_path):
+    with pytest.raises(Exception, match="Weights only load failed"):
+        convert({"state_dict": {}, "args": Path("a")})
+    assert not (tmp_path / "converted.pth").exists()
