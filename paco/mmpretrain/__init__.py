@@ -17,15 +17,20 @@ from . import compat
 compat.apply()
 
 from . import auto_augment  # noqa: E402
+from .annotated_images import AnnotatedImages, Annotation  # noqa: E402
 from .cifar_lt import CIFAR10LT, CIFAR100LT  # noqa: E402
 from .class_centers_head import ClassCentersHead  # noqa: E402
 from .class_counts_hook import ClassCountsHook  # noqa: E402
 from .data_preprocessor import TwoViewDataPreprocessor  # noqa: E402
+from .deep_resnet import DeepResNet  # noqa: E402
 from .deployment import image_metadata  # noqa: E402
 from .digits_lt import DigitsLT  # noqa: E402
 from .epoch_seed import EpochSeedHook, seed_worker  # noqa: E402
 from .gaussian_noise import GaussianNoise  # noqa: E402
+from .image_list import ImageList, ImageNetLT  # noqa: E402
+from .inaturalist import INaturalist  # noqa: E402
 from .inference_classifier import InferenceClassifier  # noqa: E402
+from .last_block_resnet import LastBlockResNet  # noqa: E402
 from .long_tail_metric import LongTailMetric  # noqa: E402
 from .paco_classifier import PaCoClassifier  # noqa: E402
 from .paco_head import PaCoHead  # noqa: E402
@@ -36,12 +41,19 @@ from .resnet_cifar import ResNetCIFAR  # noqa: E402
 __all__ = [
     "CIFAR10LT",
     "CIFAR100LT",
+    "AnnotatedImages",
+    "Annotation",
     "ClassCentersHead",
     "ClassCountsHook",
+    "DeepResNet",
     "DigitsLT",
     "EpochSeedHook",
     "GaussianNoise",
+    "INaturalist",
+    "ImageList",
+    "ImageNetLT",
     "InferenceClassifier",
+    "LastBlockResNet",
     "LongTailMetric",
     "PaCoClassifier",
     "PaCoHead",
