@@ -1,0 +1,20 @@
+_base_ = "./two_views_224.py"
+
+images = dict(type="ImageList", num_classes=365, data_prefix="data/places365")
+
+train_dataloader = dict(
+    dataset=dict(
+        images,
+        ann_file="data/places_lt/Places_LT_train.txt",
+        pipeline=[
+            dict(type="LoadImageFromFile"),
+            dict(type="MultiView", num_views=[2], transforms=[_base_.sim]),
+            dict(type="PackInputs"),
+        ],
+    )
+)
+# The published figures, too, are of this list.
+val_dataloader = dict(
+    dataset=dict(images, ann_file="data/places_lt/Places_LT_val.txt", test_mode=True)
+)
+test_dataloader = val_dataloader

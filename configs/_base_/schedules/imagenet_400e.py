@@ -1,0 +1,10 @@
+optim_wrapper = dict(optimizer=dict(type="SGD", lr=0.02, momentum=0.9, weight_decay=5e-4))
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.1, by_epoch=True, begin=0, end=10),
+    dict(type="CosineAnnealingLR", by_epoch=True, begin=10, end=400),
+]
+
+train_cfg = dict(by_epoch=True, max_epochs=400, val_interval=10)
+val_cfg = dict()
+test_cfg = dict()
+auto_scale_lr = dict(base_batch_size=128)
