@@ -1,14 +1,21 @@
 """Export for C++: the classifier, which needs libtorch alone, and the training step with libpaco.
 
+A file says what it is: how an image becomes its input, the names of its classes, and where it comes
+from are kept inside it as texts by name (:func:`image_metadata`), which ``paco-classify`` reads.
+
 TorchScript warns of its deprecation since torch 2.10, while C++ still loads it without a word. The
 warnings are silenced here, where the format is chosen, and nowhere else.
 """
 
 import contextlib
+import copy
+import importlib
 import os
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +24,80 @@ from torch.nn import functional as F
 from ._library import __version__
 from .nn import ClassCenters, FeatureQueue, PaCoLoss
 
-__all__ = ["TrainingStep", "export_classifier", "export_training_step", "load"]
+__all__ = ["TrainingStep", "export_classifier", "export_training_step", "image_metadata", "load"]
+
+# What paco-classify can do with an image, by the name of the library that resizes.
+_INTERPOLATIONS = {
+    "cv2": ("nearest", "bilinear", "bicubic", "area", "lanczos"),
+    "pillow": ("bilinear", "bicubic"),
+}
+
+
+def image_metadata(
+    classes: Sequence[str],
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    channels: str = "RGB",
+    resize: int | tuple[int, int] | None = None,
+    interpolation: str = "bilinear",
+    resize_backend: str = "cv2",
+    crop: tuple[int, int] | None = None,
+) -> dict[str, str]:
+    """How an image file becomes the input of a classifier, as texts for its file.
+
+    The steps are those of every test pipeline: decode to 8 bits a channel, resize, cut out the
+    center, then (x - mean) / std.
+
+    Args:
+        classes: the names, in the order of the logits.
+        mean: one number a channel, of pixels in 0..255.
+        std: likewise.
+        channels: "RGB", "BGR" or "GRAY".
+        resize: the shorter edge, which keeps the proportions, or (height, width).
+        interpolation: "bilinear", "bicubic"; for cv2 also "nearest", "area", "lanczos".
+        resize_backend: "cv2", which interpolates between the nearest pixels, or "pillow", which
+            averages over what a new pixel covers. Training and inference have to use the same.
+        crop: (height, width) of the center; an image smaller than that is an error.
+
+    Returns:
+        The metadata argument of :func:`export_classifier`, or a part of it.
+
+    Raises:
+        ValueError: for a bad argument.
+    """
+    if not classes or any("\n" in name for name in classes):
+        raise ValueError(
+            "image_metadata: classes must be at least one name without a line break, got "
+            f"{list(classes)}"
+        )
+    if channels not in ("RGB", "BGR", "GRAY"):
+        raise ValueError(f"image_metadata: channels must be RGB, BGR or GRAY, got {channels!r}")
+    for name, values in (("mean", mean), ("std", std)):
+        if len(values) != (1 if channels == "GRAY" else 3):
+            raise ValueError(
+                f"image_metadata: {name} must have one number for each of {channels}, got "
+                f"{list(values)}"
+            )
+    if interpolation not in _INTERPOLATIONS.get(resize_backend, ()):
+        raise ValueError(
+            "image_metadata: resize_backend and interpolation must be of "
+            f"{_INTERPOLATIONS}, got {resize_backend!r} and {interpolation!r}"
+        )
+    texts = {
+        "classes": "\n".join(classes),
+        "channels": channels,
+        # Nine digits tell every float32 from its neighbours.
+        "mean": ",".join(f"{x:.9g}" for x in mean),
+        "std": ",".join(f"{x:.9g}" for x in std),
+    }
+    if resize is not None:
+        texts["resize"] = _integers(resize if isinstance(resize, tuple) else (resize,))
+        texts["interpolation"] = interpolation
+        texts["resize_backend"] = resize_backend
+    if crop is not None:
+        texts["crop"] = _integers(crop)
+    return texts
 
 
 def export_classifier(
@@ -25,54 +105,82 @@ def export_classifier(
     example: Tensor,
     path: str | os.PathLike[str],
     metadata: Mapping[str, str] | None = None,
-) -> None:
-    """Traces a classifier into a TorchScript file, and makes sure that the file works.
+    dtype: torch.dtype | None = None,
+) -> float:
+    """Writes a classifier to a file, and makes sure that the file works.
 
-    The file is read back and must give the model's logits on ``example`` and on a batch of another
-    size. It holds no operator of libpaco, so libtorch alone serves it.
+    The suffix of ``path`` chooses the format:
+
+    - ``.pt``: TorchScript, for any machine;
+    - ``.pt2``: compiled by AOTInductor for this machine's processor, which takes a C++ compiler
+      now and none later;
+    - ``.onnx``: ONNX, which needs the packages onnx, onnxscript and onnxruntime.
+
+    The file takes any number of images. It holds no operator of libpaco, so libtorch alone serves
+    it. It is read back and must give the model's logits on ``example`` and on a batch of another
+    size.
 
     Args:
         model: images to logits, the prior left out (backbone and :meth:`ClassCenters.predict`).
             It is exported in evaluation mode; its own mode is left as it was.
         example: a batch such as the model will see, [N, ...], on the model's device.
         path: file to write.
-        metadata: texts to keep in the file, by name, such as the class names; "paco_version",
-            "torch_version" and "input_shape" (of one sample, "3,224,224") are added.
+        metadata: texts to keep in the file, by name, such as those of :func:`image_metadata`;
+            "paco_version", "torch_version", "dtype" and "input_shape" (of one sample,
+            "3,224,224") are added.
+        dtype: torch.bfloat16 to compute in it. Images and logits stay float32. Not for ONNX,
+            whose runtime lacks it on CPUs.
+
+    Returns:
+        The largest difference of the file's logits from the model's, relative to the largest logit.
 
     Raises:
+        ValueError: for a suffix or a dtype that is none of these.
+        ImportError: if ONNX is asked for and not installed.
         RuntimeError: if the file does not do what the model does, or needs libpaco.
     """
+    suffix = Path(path).suffix
+    writers = {".pt": _write_torchscript, ".pt2": _write_aoti, ".onnx": _write_onnx}
+    if suffix not in writers:
+        raise ValueError(f"export_classifier: path must end in {', '.join(writers)}, got {path}")
+    if dtype not in (None, torch.bfloat16) or (dtype and suffix == ".onnx"):
+        raise ValueError(
+            f"export_classifier: dtype must be bfloat16, for .pt and .pt2, or None; got {dtype} "
+            f"for {suffix}"
+        )
     other_size = torch.cat([example.flip(0), example])
     was_training = model.training
     model.eval()
     try:
-        with torch.no_grad(), _torchscript():
+        with torch.no_grad():
             expected = [model(example), model(other_size)]
-            traced = torch.jit.trace(model, example, check_trace=False)
+            texts = {
+                **(metadata or {}),
+                "input_shape": _integers(example.shape[1:]),
+                "dtype": str(dtype or expected[0].dtype).removeprefix("torch."),
+                **_versions(),
+            }
+            exported = _InDtype(model, dtype) if dtype else model
+            # At least two samples: torch.export takes one for a constant.
+            writers[suffix](exported, other_size, path, texts)
+            file, _ = load(path, example.device)
+            largest = 0.0
+            for x, y in zip([example, other_size], expected, strict=True):
+                difference = _relative_difference(file(x), y)
+                if not difference <= torch.finfo(dtype or y.dtype).eps ** 0.5:
+                    raise RuntimeError(
+                        f"export_classifier: the logits of {path} for a batch {list(x.shape)} "
+                        f"differ from the model's by {difference:g} of the largest; the model's "
+                        "forward must do the same for every value and number of images"
+                    )
+                largest = max(largest, difference)
     finally:
         model.train(was_training)
-    input_shape = ",".join(str(n) for n in example.shape[1:])
-    _save(traced, path, {**(metadata or {}), "input_shape": input_shape})
-
-    loaded, _ = load(path, example.device)
-    if "paco::" in str(loaded.inlined_graph):
-        raise RuntimeError(
-            f"export_classifier: {path} needs libpaco to run; ClassCenters.predict, in the model's "
-            "forward, does not"
-        )
-    for x, y in zip([example, other_size], expected, strict=True):
-        with torch.no_grad():
-            difference = _relative_difference(loaded(x), y)
-        if not difference <= torch.finfo(y.dtype).eps ** 0.5:
-            raise RuntimeError(
-                f"export_classifier: the logits of {path} for a batch {list(x.shape)} differ from "
-                f"the model's by {difference:g} of the largest; the model's forward must do the "
-                "same for every value and number of images"
-            )
+    return largest
 
 
 class TrainingStep(nn.Module):
-    """Loss, queue and centers of one PaCo step, for a trainer that brings the two encoders.
+    """Loss, queue and centers of one step, for a trainer that brings the encoders.
 
     Args:
         loss: the loss.
@@ -89,24 +197,30 @@ class TrainingStep(nn.Module):
     def forward(self, queries: Tensor, keys: Tensor, pooled: Tensor, labels: Tensor) -> Tensor:
         """The loss of a batch; afterwards the keys are in the queue.
 
+        The rows that have pooled features are the anchors, so ``pooled`` tells PaCo from GPaCo.
+
         Args:
-            queries: [B, D], the query encoder's projections, of any length.
-            keys: [B, D], the key encoder's; no gradient flows to them.
-            pooled: [B, F], the query encoder's pooled features.
+            queries: [B, D], projections of the first views, of any length.
+            keys: [B, D], those of the second views: in PaCo the key encoder's, to which no
+                gradient flows; in GPaCo the one encoder's.
+            pooled: pooled features: PaCo [B, F], of the queries; GPaCo [2B, F], of the queries
+                and then of the keys.
             labels: int64 [B].
 
         Returns:
             A scalar.
         """
         queries = F.normalize(queries, dim=1)
-        keys = F.normalize(keys.detach(), dim=1)
+        keys = F.normalize(keys, dim=1)
+        if pooled.size(0) == queries.size(0):
+            keys = keys.detach()
         loss = self.loss(
             torch.cat([queries, keys]),
             torch.cat([labels, labels]),
             self.centers(pooled),
             self.queue.features,
             self.queue.labels,
-            num_anchors=queries.size(0),
+            num_anchors=pooled.size(0),
             queue_size=self.queue.num_valid,
         )
         self.queue.enqueue(keys, labels)
@@ -126,30 +240,65 @@ def export_training_step(
     """Scripts a training step, with its methods ``forward`` and ``predict``, into a file.
 
     C++ loads it with libpaco linked and finds the centers among the module's parameters, the queue
-    among its buffers.
+    among its buffers. The file is read back and must take a step as ``step`` would, which itself is
+    left as it is.
 
     Args:
         step: the training step, saved in the state it is in.
         path: file to write.
         metadata: texts to keep in the file, by name; "paco_version" and "torch_version" are added.
+
+    Raises:
+        RuntimeError: if the file does not do what the step does.
     """
     with _torchscript():
         scripted = torch.jit.script(step)
-    _save(scripted, path, metadata or {})
+    _save_torchscript(scripted, path, {**(metadata or {}), **_versions()})
+
+    weight, queue = step.centers.weight, step.queue.features
+    generator = torch.Generator().manual_seed(0)
+    rows = [torch.randn(4, n, generator=generator) for n in (queue.size(1),) * 2 + weight.shape[1:]]
+    labels = torch.randint(weight.size(0), (4,), generator=generator)
+    batch = [*(x.to(queue) for x in rows), labels.to(queue.device)]
+    results = []
+    for module in (copy.deepcopy(step), load(path, queue.device)[0]):
+        loss = module(*batch)
+        gradients = torch.autograd.grad(loss, list(module.parameters()))
+        results.append([loss, *gradients, *module.buffers(), module.predict(batch[2])])
+    for value, expected in zip(*results, strict=True):
+        if not torch.allclose(value, expected):
+            raise RuntimeError(
+                f"export_training_step: a step of {path} gives {value}, and one of the module "
+                f"itself {expected}"
+            )
 
 
 def load(
     path: str | os.PathLike[str], device: str | torch.device = "cpu"
-) -> tuple[torch.jit.ScriptModule, dict[str, str]]:
+) -> tuple[Callable[..., Tensor], dict[str, str]]:
     """Reads a file that this module wrote.
 
     Args:
         path: the file.
-        device: where its parameters and buffers go.
+        device: where its parameters and buffers go; a .pt2 stays on the device it was compiled
+            for, ONNX runs on the CPU.
 
     Returns:
-        The module, and the texts kept beside it by name.
+        The model, for a .pt file a ``torch.jit.ScriptModule``, and the texts kept in the file.
     """
+    suffix = Path(path).suffix
+    if suffix == ".pt2":
+        package = torch._inductor.aoti_load_package(os.fspath(path))
+        return package, package.get_metadata()
+    if suffix == ".onnx":
+        session = _import_onnx("onnxruntime").InferenceSession(
+            os.fspath(path), providers=["CPUExecutionProvider"]
+        )
+        name = session.get_inputs()[0].name
+        return (
+            lambda x: torch.from_numpy(session.run(None, {name: x.numpy(force=True)})[0]),
+            session.get_modelmeta().custom_metadata_map,
+        )
     with zipfile.ZipFile(path) as archive:
         names = [name.split("/extra/", 1)[1] for name in archive.namelist() if "/extra/" in name]
     files = dict.fromkeys(names, "")
@@ -158,16 +307,96 @@ def load(
     return module, {name: text.decode() for name, text in files.items()}
 
 
-def _save(
-    module: torch.jit.ScriptModule, path: str | os.PathLike[str], metadata: Mapping[str, str]
+class _InDtype(nn.Module):
+    """A copy of a model that computes in another dtype between float32 images and logits."""
+
+    def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.model = copy.deepcopy(model).to(dtype)
+        self.dtype = dtype
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x.to(self.dtype)).float()
+
+
+def _write_torchscript(
+    model: nn.Module, example: Tensor, path: str | os.PathLike[str], texts: dict[str, str]
 ) -> None:
-    files = {**metadata, "paco_version": __version__, "torch_version": torch.__version__}
     with _torchscript():
-        torch.jit.save(module, os.fspath(path), _extra_files=files)
+        traced = torch.jit.trace(model, example, check_trace=False)
+    _require_no_operator_of_ours(str(traced.inlined_graph))
+    _save_torchscript(traced, path, texts)
+
+
+def _write_aoti(
+    model: nn.Module, example: Tensor, path: str | os.PathLike[str], texts: dict[str, str]
+) -> None:
+    program = _exported_program(model, example)
+    torch._inductor.aoti_compile_and_package(
+        program,
+        package_path=os.fspath(path),
+        inductor_configs={"aot_inductor.metadata": texts},
+    )
+
+
+def _write_onnx(
+    model: nn.Module, example: Tensor, path: str | os.PathLike[str], texts: dict[str, str]
+) -> None:
+    for package in ("onnx", "onnxscript"):
+        _import_onnx(package)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of torch's own code
+        program = torch.onnx.export(
+            _exported_program(model, example),
+            input_names=["images"],
+            output_names=["logits"],
+            verbose=False,
+        )
+    program.model.metadata_props.update(texts)
+    program.save(os.fspath(path))
+
+
+def _exported_program(model: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
+    batch = {0: torch.export.Dim("batch", min=1)}
+    program = torch.export.export(model, (example,), dynamic_shapes=(batch,))
+    _require_no_operator_of_ours(str(program.graph))
+    return program
+
+
+def _require_no_operator_of_ours(graph: str) -> None:
+    if "paco::" in graph or "ops.paco." in graph:
+        raise RuntimeError(
+            "export_classifier: the model needs libpaco to run; ClassCenters.predict, in the "
+            "model's forward, does not"
+        )
+
+
+def _import_onnx(package: str) -> ModuleType:
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise ImportError(
+            f"export to ONNX needs {package}: pip install onnx onnxscript onnxruntime"
+        ) from error
+
+
+def _save_torchscript(
+    module: torch.jit.ScriptModule, path: str | os.PathLike[str], texts: Mapping[str, str]
+) -> None:
+    with _torchscript():
+        torch.jit.save(module, os.fspath(path), _extra_files=dict(texts))
+
+
+def _versions() -> dict[str, str]:
+    return {"paco_version": __version__, "torch_version": torch.__version__}
+
+
+def _integers(values: Sequence[int]) -> str:
+    return ",".join(str(int(n)) for n in values)
 
 
 def _relative_difference(value: Tensor, expected: Tensor) -> float:
-    return ((value - expected).abs().max() / expected.abs().max()).item()
+    return ((value.to(expected) - expected).abs().max() / expected.abs().max()).item()
 
 
 @contextlib.contextmanager

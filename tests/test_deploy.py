@@ -47,13 +47,57 @@ def classifier():
     return model
 
 
-def test_classifier_file_gives_the_models_logits(classifier, tmp_path):
-    path = tmp_path / "model.pt"
-    deploy.export_classifier(classifier, torch.randn(2, 3, 9, 9), path)
-    loaded, _ = deploy.load(path)
-    for shape in [(1, 3, 9, 9), (7, 3, 9, 9), (2, 3, 12, 15)]:
-        x = torch.randn(shape)
+@pytest.mark.parametrize("suffix", [".pt", ".pt2", ".onnx"])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_classifier_file_gives_the_models_logits_and_metadata(classifier, tmp_path, suffix, batch):
+    path = tmp_path / f"model{suffix}"
+    metadata = {"classes": "Katze\nHund\nλ", "config": "x = 'a'\ny = \"b\""}
+    difference = deploy.export_classifier(classifier, torch.randn(batch, 3, 9, 9), path, metadata)
+    assert 0 <= difference < 1e-5
+    loaded, texts = deploy.load(path)
+    for n in [1, 2, 7]:
+        x = torch.randn(n, 3, 9, 9)
         torch.testing.assert_close(loaded(x), classifier.eval()(x))
+    assert {name: text for name, text in texts.items() if not name.startswith("AOTI_")} == {
+        **metadata,
+        "input_shape": "3,9,9",
+        "dtype": "float32",
+        "paco_version": paco.__version__,
+        "torch_version": torch.__version__,
+    }
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pt2"])
+def test_classifier_file_in_bfloat16(classifier, tmp_path, suffix):
+    path = tmp_path / f"model{suffix}"
+    x = torch.randn(4, 3, 9, 9)
+    difference = deploy.export_classifier(classifier, x, path, dtype=torch.bfloat16)
+    loaded, texts = deploy.load(path)
+    assert texts["dtype"] == "bfloat16"
+    y, expected = loaded(x), classifier.eval()(x)
+    assert y.dtype == torch.float32
+    assert next(classifier.parameters()).dtype == torch.float32
+    # bfloat16 it is, and no worse: 8 bits.
+    assert 1e-4 < difference < 0.03
+    torch.testing.assert_close(y, expected, rtol=0, atol=0.03 * expected.abs().max().item())
+
+
+def test_formats_that_do_not_exist_are_refused(classifier, tmp_path):
+    x = torch.randn(2, 3, 9, 9)
+    with pytest.raises(ValueError, match=r"path must end in \.pt, \.pt2, \.onnx, got .*model\.pth"):
+        deploy.export_classifier(classifier, x, tmp_path / "model.pth")
+    with pytest.raises(ValueError, match=r"dtype must be bfloat16.* got torch\.float16 for \.pt"):
+        deploy.export_classifier(classifier, x, tmp_path / "model.pt", dtype=torch.float16)
+    with pytest.raises(ValueError, match=r"got torch\.bfloat16 for \.onnx"):
+        deploy.export_classifier(classifier, x, tmp_path / "model.onnx", dtype=torch.bfloat16)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxscript", "onnxruntime"])
+def test_missing_onnx_is_named(classifier, tmp_path, monkeypatch, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ImportError, match=rf"needs {package}: pip install onnx onnxscript"):
+        deploy.export_classifier(classifier, torch.randn(2, 3, 9, 9), tmp_path / "model.onnx")
 
 
 def test_classifier_needs_torch_alone(classifier, tmp_path):
@@ -70,19 +114,6 @@ assert "paco" not in sys.modules
     in_a_fresh_process(program, path, expected)
 
 
-def test_classifier_keeps_metadata(classifier, tmp_path):
-    path = tmp_path / "model.pt"
-    metadata = {"classes": "Katze\nHund\nλ", "mean": "0.5,0.4,0.3"}
-    deploy.export_classifier(classifier, torch.randn(2, 3, 9, 9), path, metadata)
-    _, loaded = deploy.load(path)
-    added = {
-        "input_shape": "3,9,9",
-        "paco_version": paco.__version__,
-        "torch_version": torch.__version__,
-    }
-    assert {**loaded, **metadata, **added} == loaded
-
-
 @pytest.mark.parametrize("training", [False, True])
 def test_classifier_is_exported_for_evaluation_and_left_as_it_was(classifier, tmp_path, training):
     classifier.train(training)
@@ -96,16 +127,19 @@ def test_classifier_is_exported_for_evaluation_and_left_as_it_was(classifier, tm
     torch.testing.assert_close(loaded(x), classifier.eval()(x))
 
 
-def test_classifier_with_the_training_logits_is_refused(classifier, tmp_path):
+@pytest.mark.parametrize("suffix", [".pt", ".pt2", ".onnx"])
+def test_classifier_with_the_training_logits_is_refused(classifier, tmp_path, suffix):
     classifier.forward = lambda x: classifier.centers(classifier.features(x))
+    path = tmp_path / f"model{suffix}"
     with pytest.raises(RuntimeError, match=r"needs libpaco.*ClassCenters\.predict"):
-        deploy.export_classifier(classifier, torch.randn(2, 3, 9, 9), tmp_path / "model.pt")
+        deploy.export_classifier(classifier, torch.randn(2, 3, 9, 9), path)
+    assert not path.exists()
 
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 def test_classifier_whose_forward_depends_on_the_values_is_refused(classifier, tmp_path):
     example = torch.randn(2, 3, 9, 9)
-    first = example[0, 0, 0, 0].item()
+    first = example[1, 0, 0, 0].item()  # of the batch that is traced
 
     def forward(x):
         logits = classifier.centers.predict(classifier.features(x))
@@ -121,6 +155,50 @@ def test_classifier_that_gives_nan_is_refused(classifier, tmp_path):
         classifier.centers.bias[0] = float("nan")
     with pytest.raises(RuntimeError, match=r"differ\s+from the model's by nan"):
         deploy.export_classifier(classifier, torch.randn(2, 3, 9, 9), tmp_path / "model.pt")
+
+
+# ---- What the file says of images ----------------------------------------------------------------
+
+
+def test_image_metadata_is_exact():
+    mean, std = torch.rand(3), torch.rand(3)
+    texts = deploy.image_metadata(
+        ["a", "b, c"],
+        mean=mean.tolist(),
+        std=std.tolist(),
+        resize=256,
+        interpolation="bicubic",
+        resize_backend="pillow",
+        crop=(224, 192),
+    )
+    assert torch.equal(torch.tensor([float(x) for x in texts.pop("mean").split(",")]), mean)
+    assert torch.equal(torch.tensor([float(x) for x in texts.pop("std").split(",")]), std)
+    assert texts == {
+        "classes": "a\nb, c",
+        "channels": "RGB",
+        "resize": "256",
+        "interpolation": "bicubic",
+        "resize_backend": "pillow",
+        "crop": "224,192",
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"classes": []}, r"classes must be at least one name .* got \[\]"),
+        ({"classes": ["a\nb"]}, r"without a line break, got \['a\\nb'\]"),
+        ({"channels": "HSV"}, "channels must be RGB, BGR or GRAY, got 'HSV'"),
+        ({"channels": "GRAY"}, "mean must have one number for each of GRAY"),
+        ({"std": [1.0]}, r"std must have one number for each of RGB, got \[1.0\]"),
+        ({"interpolation": "cubic"}, "'cv2' and 'cubic'"),
+        ({"interpolation": "area", "resize_backend": "pillow"}, "'pillow' and 'area'"),
+    ],
+)
+def test_bad_image_metadata_is_refused(change, message):
+    arguments = {"classes": ["a"], "mean": [0.0] * 3, "std": [1.0] * 3} | change
+    with pytest.raises(ValueError, match=message):
+        deploy.image_metadata(**arguments)
 
 
 # ---- The training step ---------------------------------------------------------------------------
@@ -180,6 +258,57 @@ def test_keys_of_a_training_step_get_no_gradient():
     keys.requires_grad_()
     step(queries, keys, pooled, labels).backward()
     assert keys.grad is None
+
+
+def test_both_views_are_anchors_where_both_have_pooled_features():
+    step = new_step()
+    step(*batch(7))
+    queries, keys, _, labels = batch(6)
+    pooled = torch.randn(12, 6)
+    keys.requires_grad_()
+    rows = nn.functional.normalize(torch.cat([queries, keys]), dim=1)
+    expected = paco.reference.paco_loss(
+        rows,
+        torch.cat([labels, labels]),
+        step.centers(pooled),
+        step.queue.features[:7],
+        step.queue.labels[:7],
+        num_anchors=12,
+        alpha=0.05,
+        temperature=0.2,
+        label_smoothing=0.1,
+    )
+    (expected_grad,) = torch.autograd.grad(expected, keys, retain_graph=True)
+    loss = step(queries, keys, pooled, labels)
+    loss.backward()
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(keys.grad, expected_grad)
+
+
+def test_export_of_a_training_step_leaves_it_as_it_was(tmp_path):
+    step = new_step()
+    step(*batch(9))
+    before = {name: value.clone() for name, value in step.state_dict().items()}
+    deploy.export_training_step(step, tmp_path / "step.pt")
+    assert identical(dict(step.state_dict()), before)
+    assert step.centers.weight.grad is None
+    loaded, _ = deploy.load(tmp_path / "step.pt")
+    assert identical(dict(loaded.state_dict()), before)
+
+
+def test_training_step_whose_file_does_something_else_is_refused(tmp_path, monkeypatch):
+    step = new_step()
+    script = torch.jit.script
+
+    def script_of_another(module):
+        other = new_step()
+        other.centers.load_state_dict(module.centers.state_dict())
+        other.loss.temperature *= 1.001
+        return script(other)
+
+    monkeypatch.setattr(torch.jit, "script", script_of_another)
+    with pytest.raises(RuntimeError, match=r"a step of .* and one of the module itself"):
+        deploy.export_training_step(step, tmp_path / "step.pt")
 
 
 def test_training_step_file_continues_bit_for_bit(tmp_path):
