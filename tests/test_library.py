@@ -42,14 +42,21 @@ def test_torch_is_the_only_dependency(tmp_path):
     # An import of NumPy, which torch does without, would fail; so would that of a toolbox.
     program = """
 import sys
-for name in ["numpy", "torchvision", "mmengine", "mmcv", "mmpretrain", "sklearn", "PIL"]:
+toolboxes = ["mmengine", "mmcv", "mmpretrain", "timm", "lightning"]
+for name in ["numpy", "torchvision", "sklearn", "PIL", *toolboxes]:
     sys.modules[name] = None
 import paco, torch
-loss = paco.nn.PaCoLoss(alpha=1, temperature=0.1)
-print(loss(torch.eye(4), torch.tensor([0, 0, 1, 1]), num_anchors=4).isfinite().item())
+labels = torch.tensor([0, 0, 1, 1])
+centers = paco.nn.ClassCenters(4, 2)
+centers.set_class_counts(paco.longtail.class_counts(labels, 2))
+queue = paco.nn.FeatureQueue(3, 4)
+step = paco.deploy.TrainingStep(paco.nn.PaCoLoss(alpha=1, temperature=0.1), queue, centers)
+for _ in range(2):
+    step(torch.eye(4), torch.eye(4), torch.eye(4), labels).backward()
+print(centers.weight.grad.abs().sum().item() > 0, int(queue.num_valid))
 """
     result = in_a_fresh_process(program, PACKAGE.parent)
-    assert result.stdout.strip() == "True", result.stderr
+    assert result.stdout.split() == ["True", "3"], result.stderr
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 import pytest
 import torch
 import torchvision
+from digits_runs import CONFIGS
+from mmengine.config import Config
 from mmpretrain.models import ImageClassifier
 from mmpretrain.registry import MODELS
 from reference_layout import CifarResNet, ReferenceModel
@@ -18,7 +20,7 @@ def reference_model(gpaco: bool = False, encoder: nn.Module | None = None) -> Re
 
 
 def paco_model(
-    gpaco: bool = False, backbone: dict = CIFAR, width: int = 64, **head
+    backbone: dict = CIFAR, width: int = 64, gpaco: bool = False, **head
 ) -> ImageClassifier:
     config = dict(
         type="PaCoClassifier",
@@ -56,7 +58,7 @@ def check(reference: ReferenceModel, model: ImageClassifier, size: int = 32) -> 
     assert_equal_to_1e_5(model.head.projector(pooled), reference.encoder_q(images))
     assert torch.equal(model.head.queue.features, reference.queue)
     assert torch.equal(model.head.queue.labels, reference.queue_l)
-    assert model.head.queue.state.tolist() == [reference.queue_ptr.item(), QUEUE_SIZE]
+    assert model.head.queue.state.tolist() == [int(reference.queue_ptr), len(reference.queue)]
     if model.key_encoder is None:
         assert unused == []
     else:
@@ -71,22 +73,22 @@ def test_cifar(gpaco):
     if not gpaco:  # A key encoder lags behind.
         for parameter in reference.encoder_k.parameters():
             nn.init.normal_(parameter, std=0.2)
-    check(reference, paco_model(gpaco))
+    check(reference, paco_model(gpaco=gpaco))
+
+
+def test_a_shallow_imagenet_backbone():
+    encoder = torchvision.models.resnet18(num_classes=DIM)
+    check(reference_model(encoder=encoder), paco_model(dict(type="ResNet", depth=18), width=512))
 
 
 @pytest.mark.parametrize(
-    ("gpaco", "name", "width", "backbone"),
-    [
-        (False, "resnet18", 512, dict(type="ResNet", depth=18)),
-        (True, "resnet50", 2048, dict(type="ResNet", depth=50)),
-        (True, "resnext50_32x4d", 2048, dict(type="ResNeXt", depth=50, groups=32)),
-    ],
-    ids=["paco resnet18", "gpaco resnet50", "gpaco resnext50"],
+    ("recipe", "name"), [("paco_r50", "resnet50"), ("gpaco_x50", "resnext50_32x4d")]
 )
-def test_imagenet(gpaco, name, width, backbone):
-    encoder = getattr(torchvision.models, name)(num_classes=DIM)
-    model = paco_model(gpaco, backbone | dict(num_stages=4, out_indices=(3,)), width)
-    check(reference_model(gpaco, encoder), model, size=64)
+def test_published_imagenet_recipes(recipe, name):
+    config = Config.fromfile(CONFIGS / "imagenet_lt" / f"{recipe}.py")
+    encoder = getattr(torchvision.models, name)(num_classes=128)
+    reference = ReferenceModel(encoder, 1000, 8192, gpaco=recipe.startswith("gpaco"))
+    check(reference, MODELS.build(config.model).eval(), size=64)
 
 
 @pytest.mark.parametrize("head", ["ClassCentersHead", "LinearClsHead"])
@@ -161,7 +163,7 @@ def test_an_incomplete_queue_is_named():
 def test_paco_is_not_gpaco(gpaco):
     parts = r"encoder_k\.conv1\.weight" if not gpaco else r"key_encoder\.backbone\.conv1\.weight"
     with pytest.raises(ValueError, match=parts):
-        convert_reference_state(reference_model(gpaco).state_dict(), paco_model(not gpaco))
+        convert_reference_state(reference_model(gpaco).state_dict(), paco_model(gpaco=not gpaco))
 
 
 def test_cosine_centers_are_an_error():

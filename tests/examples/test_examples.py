@@ -1,0 +1,38 @@
+"""Every Python example takes a few steps, in this process, and says how well it does."""
+
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+PYTHON = sorted(path.parent.name for path in EXAMPLES.glob("*/train.py"))
+
+
+def test_there_is_one_for_each_trainer():
+    assert PYTHON == ["lightning", "pytorch", "timm"]
+
+
+@pytest.mark.parametrize("name", PYTHON)
+def test_it_trains_and_prints_accuracies(name, monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    path = EXAMPLES / name / "train.py"
+    monkeypatch.setattr(sys, "argv", [str(path), "--steps", "3"])
+    runpy.run_path(str(path), run_name="__main__")
+    out = capsys.readouterr().out
+    accuracy = {
+        group: float(value)
+        for group, value in re.findall(r"\b(all|many|medium|few)\b[ │]+([\d.]+)", out)
+    }
+    assert accuracy.keys() == {"all", "many", "medium", "few"}, out
+    # One digit is many-shot, 3 are medium and 6 few-shot; all have 60 test images.
+    mean = accuracy["many"] + 3 * accuracy["medium"] + 6 * accuracy["few"]
+    assert accuracy["all"] == pytest.approx(mean / 10, abs=0.06)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", PYTHON)
+def test_it_is_short(name):
+    assert len((EXAMPLES / name / "train.py").read_text().splitlines()) < 120
