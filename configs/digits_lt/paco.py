@@ -1,5 +1,5 @@
 _base_ = [
-    "../_base_/models/resnet8_paco.py",
+    "../_base_/models/small_conv_net_paco.py",
     "../_base_/datasets/digits_lt_two_views.py",
     "../_base_/schedules/digits.py",
     "../_base_/default_runtime.py",

@@ -37,6 +37,7 @@ from .paco_head import PaCoHead  # noqa: E402
 from .progress_bar_hook import ProgressBarHook  # noqa: E402
 from .projector import Projector  # noqa: E402
 from .resnet_cifar import ResNetCIFAR  # noqa: E402
+from .small_conv_net import SmallConvNet  # noqa: E402
 
 __all__ = [
     "CIFAR10LT",
@@ -60,6 +61,7 @@ __all__ = [
     "ProgressBarHook",
     "Projector",
     "ResNetCIFAR",
+    "SmallConvNet",
     "TwoViewDataPreprocessor",
     "auto_augment",
     "image_metadata",

@@ -55,8 +55,6 @@ def _allow_mmengine_checkpoints() -> None:
     import numpy as np
     from mmengine.logging import HistoryBuffer
 
-    multiarray = (np._core if hasattr(np, "_core") else np.core).multiarray
-
     def getattr_of_history_buffer(owner, name):
         # The plain getattr would let a checkpoint reach any function of the interpreter.
         if owner is not HistoryBuffer or name not in ("min", "max", "current", "mean"):
@@ -67,11 +65,14 @@ def _allow_mmengine_checkpoints() -> None:
         [
             HistoryBuffer,
             (getattr_of_history_buffer, "builtins.getattr"),
-            multiarray._reconstruct,
-            multiarray.scalar,
             np.ndarray,
             np.dtype,
             np.dtypes.Float64DType,
             np.dtypes.Int64DType,
         ]
     )
+    for value in (np.zeros(1), np.float64(0)):
+        load = value.__reduce__()[0]
+        # numpy 2 moved these two, and reads what numpy 1 wrote.
+        for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
+            torch.serialization.add_safe_globals([(load, f"{module}.{load.__name__}")])

@@ -59,10 +59,11 @@ class PaCoClassifier(ImageClassifier):
         neck: dict | None = None,
         head: dict | None = None,
         momentum: float | None = 0.999,
-        data_preprocessor: dict | None = None,
+        data_preprocessor: dict | nn.Module | None = None,
         **kwargs,
     ) -> None:
-        data_preprocessor = {"type": "TwoViewDataPreprocessor", **(data_preprocessor or {})}
+        if not isinstance(data_preprocessor, nn.Module):
+            data_preprocessor = {"type": "TwoViewDataPreprocessor", **(data_preprocessor or {})}
         super().__init__(backbone, neck, head, data_preprocessor=data_preprocessor, **kwargs)
         self.momentum = momentum
         self.key_encoder = None

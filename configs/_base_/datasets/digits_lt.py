@@ -5,13 +5,13 @@ view = [
     dict(type="NumpyToPIL"),
     dict(
         type="torchvision/RandomAffine",
-        degrees=15,
-        translate=(0.12, 0.12),
-        scale=(0.85, 1.15),
+        degrees=10,
+        translate=(0.08, 0.08),
+        scale=(0.9, 1.1),
         interpolation="bilinear",
     ),
     dict(type="PILToNumpy"),
-    dict(type="GaussianNoise", std=40),
+    dict(type="GaussianNoise", std=25),
 ]
 
 train_dataloader = dict(

@@ -1,11 +1,11 @@
 model = dict(
     type="PaCoClassifier",
-    backbone=dict(type="ResNetCIFAR", depth=8, in_channels=1),
+    backbone=dict(type="SmallConvNet", in_channels=1),
     neck=dict(type="GlobalAveragePooling"),
     head=dict(
         type="PaCoHead",
         num_classes=10,
-        in_channels=64,
+        in_channels=128,
         feat_channels=32,
         queue_size=256,
         projector=dict(type="Projector", num_layers=2, norm=True),

@@ -1,6 +1,0 @@
-model = dict(
-    type="ImageClassifier",
-    backbone=dict(type="ResNetCIFAR", depth=8, in_channels=1),
-    neck=dict(type="GlobalAveragePooling"),
-    head=dict(type="ClassCentersHead", num_classes=10, in_channels=64),
-)
