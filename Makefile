@@ -1,8 +1,11 @@
-# make demo   trains on digits, exports, and classifies from C++       (under five minutes)
-# make test   every test, in both environments and from C++
-# make lint   formatting and static checks
-# make test-sanitize   the C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer
-# make clean  removes builds and environments
+# make demo             trains on digits, exports, and classifies from C++: under five minutes
+# make test             every test, in both environments and from C++
+# make lint             formatting and static checks; make format mends the former
+# make test-sanitize    the C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer
+# make test-cuda-build  builds libpaco with its CUDA kernels and tests what needs no GPU (needs nvcc)
+# make test-cuda        the tests that need a GPU, and compute-sanitizer on some of them
+# make bench-cuda       the benchmarks on a GPU, into benchmarks/results
+# make clean            removes builds and environments
 #
 # Two virtual environments, one a toolbox line, are made and kept up to date on the way: .venv
 # (upstream), where paco is installed in place, and .venv-onedl, where it is installed as a wheel.
@@ -15,14 +18,15 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 BIN := .venv/bin
 ONEDL_BIN := .venv-onedl/bin
 BUILD := build
-SOURCES := CMakeLists.txt pyproject.toml setup.py $(shell find cmake csrc -type f)
+SOURCES := CMakeLists.txt pyproject.toml setup.py $(shell find cmake csrc tools/classify -type f)
 PACKAGE := $(SOURCES) $(shell find paco -name '*.py')
 CPP_FILES = $(shell git ls-files '*.h' '*.cpp' '*.cu')
 # For CMake projects that use the libpaco built in place.
 CMAKE_PREFIXES = -DCMAKE_PREFIX_PATH="$(CURDIR)/paco;$$($(BIN)/python -c 'import torch; print(torch.utils.cmake_prefix_path)')"
+CMAKE_PYTHON = -DPython_EXECUTABLE="$(CURDIR)/$(BIN)/python"
 CMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" cmake -G Ninja
 
-.PHONY: demo test test-python test-onedl test-cpp test-sanitize lint format clean
+.PHONY: demo test test-python test-onedl test-cpp test-sanitize test-cuda-build test-cuda bench-cuda lint format clean
 
 demo: .venv/paco
 	$(BIN)/python tools/demo.py
@@ -39,15 +43,42 @@ test-onedl: .venv-onedl/paco .venv-onedl/dev
 	$(ONEDL_BIN)/pytest
 
 test-cpp: .venv/paco
-	$(CMAKE) -S tests/cpp -B $(BUILD)/tests $(CMAKE_PREFIXES)
+	$(CMAKE) -S tests/cpp -B $(BUILD)/tests $(CMAKE_PREFIXES) $(CMAKE_PYTHON)
 	$(BIN)/cmake --build $(BUILD)/tests --parallel $(MAX_JOBS)
 	$(BIN)/ctest --test-dir $(BUILD)/tests --output-on-failure
 
 test-sanitize: .venv/paco
 	$(CMAKE) -S . -B $(BUILD)/sanitize -DPACO_TESTS=ON -DPACO_SANITIZE=address,undefined \
-	    -DCMAKE_BUILD_TYPE=RelWithDebInfo $(CMAKE_PREFIXES)
+	    -DCMAKE_BUILD_TYPE=RelWithDebInfo $(CMAKE_PREFIXES) $(CMAKE_PYTHON)
 	$(BIN)/cmake --build $(BUILD)/sanitize --parallel $(MAX_JOBS)
 	$(BIN)/ctest --test-dir $(BUILD)/sanitize --output-on-failure
+
+# The kernels' bodies on the host, with barriers under ThreadSanitizer's eyes; then the library.
+test-cuda-build: $(BUILD)/cuda-torch/torch $(BUILD)/cuda-tools
+	for sanitizer in "" thread; do \
+	    $(CMAKE) -S tests/cpp/cuda -B $(BUILD)/cuda-host$$sanitizer -DPACO_SANITIZE=$$sanitizer && \
+	    $(BIN)/cmake --build $(BUILD)/cuda-host$$sanitizer --parallel $(MAX_JOBS) && \
+	    $(BIN)/ctest --test-dir $(BUILD)/cuda-host$$sanitizer --output-on-failure || exit 1; \
+	done
+	$(CMAKE) -S . -B $(BUILD)/cuda -DPACO_CUDA=ON $(CUDA_TORCH) \
+	    -DCMAKE_CUDA_ARCHITECTURES="80-real;90-real;90-virtual"
+	$(BIN)/cmake --build $(BUILD)/cuda --parallel $(MAX_JOBS)
+	$(CMAKE) -S tests/cpp/cuda/library -B $(BUILD)/cuda-library $(CUDA_TORCH) \
+	    -DPACO_LIBRARY=$(CURDIR)/$(BUILD)/cuda/libpaco.so \
+	    -DCUOBJDUMP=$(CURDIR)/$(BUILD)/cuda-tools/nvidia/cu13/bin/cuobjdump
+	$(BIN)/cmake --build $(BUILD)/cuda-library --parallel $(MAX_JOBS)
+	$(BIN)/ctest --test-dir $(BUILD)/cuda-library --output-on-failure
+
+# The caching allocator would hide reads and writes beyond a tensor.
+test-cuda: .venv/paco .venv/dev
+	$(BIN)/pytest tests/cuda
+	for tool in memcheck racecheck; do \
+	    PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool $$tool --error-exitcode 1 \
+	        $(BIN)/python -m pytest tests/cuda -k "edge or one_row_after_another" || exit 1; \
+	done
+
+bench-cuda: .venv/paco
+	$(BIN)/python benchmarks/cuda.py
 
 lint: .venv/paco .venv/dev
 	$(BIN)/ruff check
@@ -60,7 +91,25 @@ format: .venv/dev
 	$(BIN)/clang-format -i $(CPP_FILES)
 
 clean:
-	rm -rf .venv .venv-onedl $(BUILD) dist work_dirs *.egg-info paco/_C*.so paco/lib paco/include paco/share
+	rm -rf .venv .venv-onedl $(BUILD) dist work_dirs *.egg-info paco/_C*.so paco/bin paco/include paco/lib \
+	    paco/share
+
+# ---- What test-cuda-build needs ------------------------------------------------------------------
+
+CUDA_TORCH = -DTorch_DIR=$(CURDIR)/$(BUILD)/cuda-torch/torch/share/cmake/Torch
+
+# Headers and libraries of PyTorch's CUDA build, in the version of the environment; not installed,
+# because nothing of it is run but what needs no GPU. "===" is that build alone, not another of the
+# same version.
+$(BUILD)/cuda-torch/torch: .venv/toolbox
+	rm -rf $(@D)
+	version=$$($(BIN)/python -c 'import torch; print(torch.__version__.split("+")[0])') && \
+	    env -u PIP_FIND_LINKS $(BIN)/pip download --no-deps -d $(@D) "torch===$$version"
+	cd $(@D) && $(PYTHON) -m zipfile -e torch-*.whl .
+
+$(BUILD)/cuda-tools: .venv/toolbox
+	$(BIN)/pip install --no-deps --target $@ nvidia-cuda-cuobjdump
+	chmod +x $@/nvidia/cu13/bin/cuobjdump
 
 # ---- Environments: the files that the rules touch say when each step was last done ---------------
 

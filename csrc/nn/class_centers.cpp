@@ -43,7 +43,7 @@ void ClassCentersImpl::set_class_counts(const torch::Tensor& class_counts) {
   log_prior.copy_(balanced ? torch::zeros_like(prior) : prior);
 }
 
-torch::Tensor ClassCentersImpl::forward(const torch::Tensor& x) const {
+torch::Tensor ClassCentersImpl::forward(const torch::Tensor& x) {
   return center_logits(x, weight, if_defined(bias), log_prior, options.supt, options.cosine);
 }
 

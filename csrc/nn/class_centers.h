@@ -31,7 +31,7 @@ class PACO_API ClassCentersImpl : public torch::nn::Module {
   void set_class_counts(const torch::Tensor& class_counts);
 
   /// Training logits [A, C] of pooled features [A, F], the prior included.
-  torch::Tensor forward(const torch::Tensor& x) const;
+  torch::Tensor forward(const torch::Tensor& x);
 
   /// Inference logits [A, C], the prior left out.
   torch::Tensor predict(const torch::Tensor& x) const;

@@ -10,7 +10,7 @@ torch::Tensor PaCoLossImpl::forward(const torch::Tensor& features, const torch::
                                     const std::optional<torch::Tensor>& queue_labels,
                                     int64_t num_anchors,
                                     const std::optional<torch::Tensor>& queue_size,
-                                    const std::optional<torch::Tensor>& anchor_weight) const {
+                                    const std::optional<torch::Tensor>& anchor_weight) {
   return paco_loss(features, labels, center_logits, queue, queue_labels, num_anchors, queue_size,
                    options, anchor_weight);
 }

@@ -21,7 +21,7 @@ class PACO_API PaCoLossImpl : public torch::nn::Module {
                         const std::optional<torch::Tensor>& queue,
                         const std::optional<torch::Tensor>& queue_labels, int64_t num_anchors,
                         const std::optional<torch::Tensor>& queue_size = std::nullopt,
-                        const std::optional<torch::Tensor>& anchor_weight = std::nullopt) const;
+                        const std::optional<torch::Tensor>& anchor_weight = std::nullopt);
 
   const PaCoLossOptions options;
 };

@@ -1,0 +1,94 @@
+"""Writes the TorchScript files that the C++ tests load: python export_models.py FOLDER
+
+step.pt        a training step: loss, queue and centers
+step_run.pt    its inputs for a few steps, the losses and gradients that Python gets, and the
+               queue afterwards
+classifier.pt  a small classifier
+images.pt      images, labels and Python's logits, as examples/cpp/classify.cpp reads them
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from paco import deploy
+from paco.nn import ClassCenters, FeatureQueue, PaCoLoss
+
+NUM_STEPS, BATCH, DIM, FEATURES, CLASSES = 4, 6, 5, 7, 4
+
+
+class Tensors(nn.Module):
+    """A file of named tensors that C++ reads with torch::jit::load."""
+
+    def __init__(self, tensors: dict[str, torch.Tensor]) -> None:
+        super().__init__()
+        for name, tensor in tensors.items():
+            self.register_buffer(name, tensor.detach())
+
+    def forward(self) -> None:
+        pass
+
+
+class Classifier(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Sequential(
+            nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        )
+        self.centers = ClassCenters(8, CLASSES)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.centers.predict(self.backbone(images))
+
+
+def export_step(folder: Path) -> None:
+    step = deploy.TrainingStep(
+        PaCoLoss(alpha=0.05, temperature=0.2),
+        FeatureQueue(2 * BATCH - 1, DIM),
+        ClassCenters(FEATURES, CLASSES),
+    )
+    step.centers.set_class_counts([50, 20, 7, 2])
+    deploy.export_training_step(step, folder / "step.pt")
+
+    queries = torch.randn(NUM_STEPS, BATCH, DIM, requires_grad=True)
+    keys = torch.randn(NUM_STEPS, BATCH, DIM)
+    pooled = torch.randn(NUM_STEPS, BATCH, FEATURES)
+    labels = torch.randint(CLASSES, (NUM_STEPS, BATCH))
+    losses = torch.stack(
+        [step(*batch) for batch in zip(queries, keys, pooled, labels, strict=True)]
+    )
+    losses.sum().backward()
+    save_tensors(
+        folder / "step_run.pt",
+        queries=queries,
+        keys=keys,
+        pooled=pooled,
+        labels=labels,
+        losses=losses,
+        grad_queries=queries.grad,
+        grad_weight=step.centers.weight.grad,
+        queue=step.queue.features,
+        queue_labels=step.queue.labels,
+        queue_state=step.queue.state,
+    )
+
+
+def export_classifier(folder: Path) -> None:
+    model = Classifier().eval()
+    images = torch.randn(100, 3, 12, 12)
+    deploy.export_classifier(model, images[:2], folder / "classifier.pt")
+    logits = model(images)
+    save_tensors(folder / "images.pt", images=images, labels=logits.argmax(1), logits=logits)
+
+
+def save_tensors(path: Path, **tensors: torch.Tensor) -> None:
+    torch.jit.script(Tensors(tensors)).save(str(path))
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    export_step(folder)
+    export_classifier(folder)

@@ -1,0 +1,51 @@
+#include <c10/util/Exception.h>
+#include <gtest/gtest.h>
+#include <paco/nn/class_centers.h>
+#include <paco/ops/center_logits.h>
+#include <torch/torch.h>
+
+namespace paco::nn {
+namespace {
+
+TEST(ClassCenters, TrainWithThePriorAndPredictWithout) {
+  ClassCenters centers(5, 3, ClassCentersOptions{.supt = 0.5});
+  const torch::Tensor counts = torch::tensor({90, 9, 1});
+  centers->set_class_counts(counts);
+  const torch::Tensor x = torch::randn({4, 5});
+  const torch::Tensor plain = x.matmul(centers->weight.t()) + centers->bias;
+  const torch::Tensor prior = log_prior(counts);
+  EXPECT_TRUE(torch::allclose(centers(x), (plain + prior) / 0.5, 1e-5, 1e-6));
+  EXPECT_TRUE(torch::allclose(centers->predict(x), plain / 0.5, 1e-5, 1e-6));
+}
+
+TEST(ClassCenters, EqualCountsAreNoPrior) {
+  ClassCenters centers(5, 3);
+  centers->set_class_counts(torch::tensor({90, 9, 1}));
+  centers->set_class_counts(torch::tensor({7, 7, 7}));
+  EXPECT_TRUE(centers->log_prior.eq(0).all().item<bool>());
+  EXPECT_THROW(centers->set_class_counts(torch::tensor({7, 7})), c10::ValueError);
+}
+
+TEST(ClassCenters, CosineComparesDirections) {
+  ClassCenters centers(5, 3, ClassCentersOptions{.bias = false, .cosine = true});
+  EXPECT_FALSE(centers->bias.defined());
+  const torch::Tensor x = torch::randn({4, 5});
+  EXPECT_TRUE(torch::allclose(centers(x), centers(3 * x), 1e-4, 1e-6));
+  EXPECT_LE(centers(x).abs().max().item<float>(), 1 + 1e-5);
+}
+
+TEST(ClassCenters, PriorStaysFloat32) {
+  ClassCenters centers(5, 3);
+  centers->set_class_counts(torch::tensor({90, 9, 1}));
+  const torch::Tensor exact = centers->log_prior.clone();
+  torch::nn::Sequential parent(centers);
+  parent->to(torch::kBFloat16);
+  EXPECT_EQ(centers->weight.scalar_type(), torch::kBFloat16);
+  EXPECT_TRUE(centers->log_prior.equal(exact));
+  parent->to(torch::kCPU, torch::kFloat64);
+  EXPECT_EQ(centers->weight.scalar_type(), torch::kFloat64);
+  EXPECT_TRUE(centers->named_buffers()["log_prior"].equal(exact));
+}
+
+}  // namespace
+}  // namespace paco::nn
