@@ -1,0 +1,77 @@
+"""What docs/how-to.md says works."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import paco.mmpretrain  # noqa: F401  (mends the toolbox's imports)
+
+# isort: split
+import mmpretrain
+import torch
+from mmengine.config import Config
+from mmengine.evaluator import Evaluator
+from mmengine.registry import FUNCTIONS, init_default_scope
+from mmpretrain.registry import MODELS, TRANSFORMS
+from PIL import Image
+
+DOCS = Path(__file__).parents[2] / "docs"
+TEXT = (DOCS / "how-to.md").read_text()
+ZOO = Path(mmpretrain.__file__).parent / ".mim" / "configs"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", TEXT, flags=re.DOTALL)
+
+
+@pytest.fixture
+def config(tmp_path) -> Config:
+    """The config that the diff makes of the zoo's."""
+    (diff,) = blocks("diff")
+    lines = diff.splitlines()
+    assert {line[0] for line in lines} == {" ", "+"}
+    zoo = [line[1:] for line in lines if line[0] == " "]
+    assert zoo == (ZOO / "resnet" / "resnet50_8xb32_in1k.py").read_text().splitlines()
+    path = tmp_path / "resnet" / "my_config.py"
+    path.parent.mkdir()
+    path.write_text("\n".join(line[1:] for line in lines))
+    (tmp_path / "_base_").symlink_to(ZOO / "_base_")
+    return Config.fromfile(path)
+
+
+def test_the_zoo_config_becomes_a_paco_config_that_trains(config, tmp_path):
+    init_default_scope("mmpretrain")
+    model = MODELS.build(dict(config.model, data_preprocessor=config.data_preprocessor))
+    model.init_weights()
+    model.head.set_class_counts(torch.arange(1, 1001))
+    loader = config.train_dataloader
+    assert loader.dataset.type == "ImageNet" and loader.batch_size == 32
+    pipeline = TRANSFORMS.build(dict(type="Compose", transforms=loader.dataset.pipeline))
+    samples = []
+    for i in range(3):
+        pixels = torch.randint(0, 256, (80, 90, 3), dtype=torch.uint8)
+        Image.fromarray(pixels.numpy()).save(tmp_path / f"{i}.png")
+        samples.append(pipeline(dict(img_path=str(tmp_path / f"{i}.png"), gt_label=i)))
+    batch = FUNCTIONS.get(loader.collate_fn.type)(samples)
+    data = model.data_preprocessor(batch, training=True)
+    assert data["inputs"].shape == (6, 3, 224, 224)
+    losses = model.loss(**data)
+    losses["loss"].backward()
+    assert losses["loss"].isfinite()
+    assert model.backbone.conv1.weight.grad.abs().sum() > 0
+    assert model.head.queue.num_valid == 3
+
+
+def test_its_evaluation_has_the_zoo_metrics_and_ours(config):
+    init_default_scope("mmpretrain")
+    metrics = Evaluator(config.val_evaluator).metrics
+    assert [type(metric).__name__ for metric in metrics] == ["Accuracy", "LongTailMetric"]
+    assert config.test_evaluator == config.val_evaluator
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_python_code_runs_and_prints_what_its_comment_says(code, capsys):
+    exec(code, {})
+    printed = re.findall(r"print\(.*\) +# (.*)", code)
+    assert capsys.readouterr().out.splitlines() == printed
