@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <vector>
 
 #include "../paco_loss_checks.h"
@@ -49,8 +50,7 @@ at::Tensor matrix(T* data, int64_t rows, int64_t columns) {
                        at::TensorOptions().dtype(c10::CppTypeToScalarType<T>::value));
 }
 
-// ---- Columns
-// -------------------------------------------------------------------------------------
+// ---- Columns ----
 
 // Rows that anchors are paired with, in the dtype they came in.
 struct Segment {
@@ -89,8 +89,7 @@ at::Tensor tile_rows(const Tile& tile, std::vector<T>& scratch) {
   return matrix(scratch.data(), tile.size, rows.size(1)).copy_(rows);
 }
 
-// ---- Positives
-// -----------------------------------------------------------------------------------
+// ---- Positives ----
 
 // The sum and number of all columns of a class, for the classes of the anchors: with them no anchor
 // has to visit its positives.
@@ -141,107 +140,173 @@ void add_segment(ClassSums<T>& classes, const Segment& segment) {
       });
 }
 
-// ---- Centers
-// -------------------------------------------------------------------------------------
+// ---- Centers ----
 
-// Reads and writes rows of the center logits in the dtype of the computation.
+// The center logits of some anchors in the dtype of the computation: the rows themselves, or a
+// converted copy.
 template <typename T>
-class CenterRows {
+at::Tensor center_rows(const at::Tensor& logits, int64_t first, int64_t size) {
+  return logits.narrow(0, first, size).to(c10::CppTypeToScalarType<T>::value);
+}
+
+// How many rows center_rows should take at once: a copy stays small.
+template <typename T>
+int64_t center_rows_at_once(const at::Tensor& logits, int64_t size) {
+  constexpr int64_t kNumbers = 8192;
+  if (logits.scalar_type() == c10::CppTypeToScalarType<T>::value) return size;
+  return std::clamp<int64_t>(kNumbers / logits.size(1), 1, size);
+}
+
+template <typename T>
+struct CenterTerms {
+  T maximum = kMinusInfinity<T>;  // of s_ic
+  T exp_sum = 0;                  // sum_c exp(s_ic - maximum)
+  T target = 0;                   // sum_c t_ic s_ic
+};
+
+template <typename T>
+CenterTerms<T> center_terms(const T* logits, int64_t num_classes, int64_t label, T smoothing) {
+  const auto& kernels = row_kernels<T>();
+  CenterTerms<T> terms;
+  terms.maximum = kernels.maximum(logits, num_classes);
+  terms.exp_sum = kernels.exp_sum(logits, num_classes, terms.maximum);
+  terms.target = logits[label];
+  if (smoothing > 0) {
+    const T others = kernels.sum(logits, num_classes) - logits[label];
+    terms.target =
+        (1 - smoothing) * logits[label] + smoothing / static_cast<T>(num_classes - 1) * others;
+  }
+  return terms;
+}
+
+// ---- Pairs ----
+
+// The online softmax of all anchors over all columns.
+//
+// Each thread has a group of anchors. Where there are too few anchors for that, the columns of a
+// group are split among threads: each split has sums of its own, which join() adds up in order.
+template <typename T>
+class PairSums {
  public:
-  explicit CenterRows(const at::Tensor& logits)
-      : logits_(logits),
-        direct_(logits.scalar_type() == c10::CppTypeToScalarType<T>::value),
-        scratch_(direct_ ? 0 : logits.size(1)) {}
-
-  const T* read(int64_t i) {
-    if (direct_) return logits_.const_data_ptr<T>() + i * logits_.stride(0);
-    matrix(scratch_.data(), 1, logits_.size(1)).copy_(logits_.narrow(0, i, 1));
-    return scratch_.data();
+  // `rows`, [A, D], receives sum_j exp(p_ij - maximum) z_j; null where no gradient is needed.
+  PairSums(const at::Tensor& anchors, const std::vector<Tile>& tiles, T temperature, T* rows)
+      : anchors_(anchors),
+        num_anchors_(anchors.size(0)),
+        dim_(anchors.size(1)),
+        temperature_(temperature),
+        tiles_(tiles),
+        rows_(rows) {
+    const int64_t threads = at::get_num_threads();
+    group_ = std::max(divide_up(num_anchors_, threads), kSmallestAnchorBlock);
+    const int64_t groups = divide_up(num_anchors_, group_);
+    splits_ = std::clamp<int64_t>(divide_up(threads, groups), 1, num_tiles());
+    maximum_.assign(splits_ * num_anchors_, kMinusInfinity<T>);
+    exp_sum_.assign(splits_ * num_anchors_, 0);
+    // Split 0 adds into `rows` itself.
+    if (rows != nullptr) split_rows_.resize((splits_ - 1) * num_anchors_ * dim_);
+    at::parallel_for(0, groups * splits_, /*grain_size=*/1, [&](int64_t begin, int64_t end) {
+      const at::AutoDispatchBelowADInplaceOrView below_autograd;
+      for (const auto task : c10::irange(begin, end)) {
+        add_group(task / splits_ * group_, task % splits_);
+      }
+    });
   }
 
-  // Where row i is to be written; store(i) finishes it.
-  T* write(int64_t i) {
-    return direct_ ? logits_.mutable_data_ptr<T>() + i * logits_.stride(0) : scratch_.data();
-  }
+  struct Sum {
+    T maximum;
+    T exp_sum;  // sum_j exp(p_ij - maximum)
+  };
 
-  void store(int64_t i) {
-    if (!direct_) logits_.narrow(0, i, 1).copy_(matrix(scratch_.data(), 1, logits_.size(1)));
+  // Of all splits; leaves the rows of anchor i relative to the same maximum.
+  Sum join(int64_t i) {
+    T maximum = maximum_[i];
+    for (const auto split : c10::irange<int64_t>(1, splits_)) {
+      maximum = std::max(maximum, maximum_[split * num_anchors_ + i]);
+    }
+    T exp_sum = 0;
+    for (const auto split : c10::irange(splits_)) {
+      const int64_t at = split * num_anchors_ + i;
+      const T rescale = maximum_[at] == maximum ? T(1) : std::exp(maximum_[at] - maximum);
+      exp_sum += exp_sum_[at] * rescale;
+      if (rows_ != nullptr && splits_ > 1) {
+        const bool first = split == 0;
+        row_kernels<T>().axpby(rows_ + i * dim_, rows_of(split) + i * dim_, dim_,
+                               first ? 0 : rescale, first ? rescale : 1);
+      }
+    }
+    return {maximum, exp_sum};
   }
 
  private:
-  at::Tensor logits_;
-  bool direct_;
-  std::vector<T> scratch_;
-};
+  int64_t num_tiles() const { return static_cast<int64_t>(tiles_.size()); }
 
-// ---- Forward
-// -------------------------------------------------------------------------------------
+  T* rows_of(int64_t split) {
+    return split == 0 ? rows_ : split_rows_.data() + (split - 1) * num_anchors_ * dim_;
+  }
 
-// The online softmax of some anchors over some columns.
-template <typename T>
-struct SoftmaxState {
-  T* maximum;  // running maximum of p_ij
-  T* exp_sum;  // sum_j exp(p_ij - maximum)
-  T* rows;     // [anchors, D] sum_j exp(p_ij - maximum) z_j; null where no gradient
-               // is needed
-};
-
-template <typename T>
-struct Scratch {
-  std::vector<T> logits;
-  std::vector<T> columns;
-};
-
-template <typename T>
-void add_tile(const at::Tensor& anchors, int64_t first_anchor, const Tile& tile, T temperature,
-              bool first_tile, const SoftmaxState<T>& state, Scratch<T>& scratch) {
-  const auto& kernels = row_kernels<T>();
-  const int64_t num_anchors = anchors.size(0);
-  const int64_t dim = anchors.size(1);
-  const auto columns = tile_rows(tile, scratch.columns);
-  scratch.logits.resize(num_anchors * tile.size);
-  auto logits = matrix(scratch.logits.data(), num_anchors, tile.size);
-  at::addmm_out(logits, logits, anchors, columns.t(), /*beta=*/0,
-                /*alpha=*/1 / temperature);
-
-  for (const auto i : c10::irange(num_anchors)) {
-    T* const row = scratch.logits.data() + i * tile.size;
-    const int64_t self = first_anchor + i - tile.begin;
-    if (tile.segment->holds_anchors && self >= 0 && self < tile.size) row[self] = kExcluded<T>;
-    const T tile_maximum = kernels.maximum(row, tile.size);
-    T rescale = 1;
-    if (tile_maximum == kExcluded<T>) {  // no pair in this tile but the anchor with itself
-      std::fill_n(row, tile.size, T(0));
-    } else {
-      const T maximum = std::max(state.maximum[i], tile_maximum);
-      rescale = std::exp(state.maximum[i] - maximum);
-      state.exp_sum[i] = state.exp_sum[i] * rescale + kernels.exp_in_place(row, tile.size, maximum);
-      state.maximum[i] = maximum;
-    }
-    if (state.rows != nullptr && !first_tile && rescale != 1) {
-      kernels.axpby(state.rows + i * dim, state.rows + i * dim, dim, 0, rescale);
+  void add_group(int64_t first_anchor, int64_t split) {
+    const int64_t last_anchor = std::min(first_anchor + group_, num_anchors_);
+    const int64_t first_tile = num_tiles() * split / splits_;
+    const int64_t last_tile = num_tiles() * (split + 1) / splits_;
+    std::vector<T> columns;
+    std::vector<T> logits;
+    for (const auto tile : c10::irange(first_tile, last_tile)) {
+      const auto rows = tile_rows(tiles_[tile], columns);
+      for (int64_t i = first_anchor; i < last_anchor; i += kAnchorBlock) {
+        add_block(i, std::min(kAnchorBlock, last_anchor - i), split, tiles_[tile], rows,
+                  tile == first_tile, logits);
+      }
     }
   }
-  if (state.rows != nullptr) {
-    auto rows = matrix(state.rows, num_anchors, dim);
-    at::addmm_out(rows, rows, logits, columns, /*beta=*/first_tile ? 0 : 1);
-  }
-}
 
-// How the pairs are shared among the threads: blocks of anchors first; where there are too few,
-// each block's columns in `splits` parts of their own state, which are joined in order.
-struct Partition {
-  int64_t block;
-  int64_t blocks;
-  int64_t splits;
+  void add_block(int64_t first_anchor, int64_t size, int64_t split, const Tile& tile,
+                 const at::Tensor& columns, bool first_tile, std::vector<T>& scratch) {
+    const auto& kernels = row_kernels<T>();
+    T* const rows = rows_ == nullptr ? nullptr : rows_of(split) + first_anchor * dim_;
+    scratch.resize(size * tile.size);
+    auto logits = matrix(scratch.data(), size, tile.size);
+    at::addmm_out(logits, logits, anchors_.narrow(0, first_anchor, size), columns.t(), /*beta=*/0,
+                  /*alpha=*/1 / temperature_);
 
-  Partition(int64_t num_anchors, int64_t num_tiles) {
-    const int64_t threads = at::get_num_threads();
-    block = std::clamp(divide_up(num_anchors, threads), kSmallestAnchorBlock, kAnchorBlock);
-    blocks = divide_up(num_anchors, block);
-    splits = std::clamp<int64_t>(divide_up(threads, blocks), 1, std::max<int64_t>(num_tiles, 1));
+    for (const auto i : c10::irange(size)) {
+      T* const row = scratch.data() + i * tile.size;
+      T& maximum = maximum_[split * num_anchors_ + first_anchor + i];
+      T& exp_sum = exp_sum_[split * num_anchors_ + first_anchor + i];
+      const int64_t self = first_anchor + i - tile.begin;
+      if (tile.segment->holds_anchors && self >= 0 && self < tile.size) row[self] = kExcluded<T>;
+      const T tile_maximum = kernels.maximum(row, tile.size);
+      if (tile_maximum == kExcluded<T>) {  // no pair in this tile but the anchor with itself
+        std::fill_n(row, tile.size, T(0));
+        continue;
+      }
+      const T new_maximum = std::max(maximum, tile_maximum);
+      const T rescale = std::exp(maximum - new_maximum);
+      exp_sum = exp_sum * rescale + kernels.exp_in_place(row, tile.size, new_maximum);
+      maximum = new_maximum;
+      if (rows != nullptr && !first_tile && rescale != 1) {
+        kernels.axpby(rows + i * dim_, rows + i * dim_, dim_, 0, rescale);
+      }
+    }
+    if (rows != nullptr) {
+      auto sums = matrix(rows, size, dim_);
+      at::addmm_out(sums, sums, logits, columns, /*beta=*/first_tile ? 0 : 1);
+    }
   }
+
+  const at::Tensor& anchors_;
+  int64_t num_anchors_;
+  int64_t dim_;
+  T temperature_;
+  const std::vector<Tile>& tiles_;
+  T* rows_;
+  int64_t group_;              // anchors of a group
+  int64_t splits_;             // of the columns of a group
+  std::vector<T> maximum_;     // [splits, A] running maximum of p_ij
+  std::vector<T> exp_sum_;     // [splits, A]
+  std::vector<T> split_rows_;  // [splits - 1, A, D]
 };
+
+// ---- Forward ----
 
 template <typename T>
 PaCoLossState forward(const PaCoLossArguments& args, const std::vector<Segment>& segments,
@@ -256,53 +321,22 @@ PaCoLossState forward(const PaCoLossArguments& args, const std::vector<Segment>&
   const auto temperature = static_cast<T>(args.temperature);
   const auto alpha = static_cast<T>(args.alpha);
   const auto gamma = static_cast<T>(args.gamma);
+  const bool has_centers = args.center_logits.has_value();
 
   ClassSums<T> classes(labels, args.alpha > 0 ? num_anchors : 0, dim);
   if (args.alpha > 0) {
     for (const auto& segment : segments) add_segment(classes, segment);
   }
 
-  // Without gamma no exponential of a pair is needed.
-  const auto tiles =
-      args.gamma > 0 ? cut_into_tiles(segments, columns_of_a_tile(dim)) : std::vector<Tile>();
-  const Partition partition(num_anchors, static_cast<int64_t>(tiles.size()));
-  auto anchor_grad = at::empty({0}, options);
-  if (features_grad) {
-    anchor_grad = tiles.empty() ? at::zeros({num_anchors, dim}, options)
-                                : at::empty({num_anchors, dim}, options);
-  }
-  std::vector<T> maximum(partition.splits * num_anchors, kMinusInfinity<T>);
-  std::vector<T> exp_sum(partition.splits * num_anchors);
-  // Split 0 sums into the result.
-  std::vector<T> split_rows(features_grad ? (partition.splits - 1) * num_anchors * dim : 0);
+  auto anchor_grad =
+      features_grad ? at::zeros({num_anchors, dim}, options) : at::empty({0}, options);
   T* const grad_data = features_grad ? anchor_grad.template mutable_data_ptr<T>() : nullptr;
-  const auto rows_of_split = [&](int64_t split) {
-    if (!features_grad) return static_cast<T*>(nullptr);
-    return split == 0 ? grad_data : split_rows.data() + (split - 1) * num_anchors * dim;
-  };
-  const auto num_tiles = static_cast<int64_t>(tiles.size());
-  const int64_t tasks = tiles.empty() ? 0 : partition.blocks * partition.splits;
-  at::parallel_for(0, tasks, /*grain_size=*/1, [&](int64_t task_begin, int64_t task_end) {
-    const at::AutoDispatchBelowADInplaceOrView below_autograd;
-    Scratch<T> scratch;
-    for (const auto task : c10::irange(task_begin, task_end)) {
-      const int64_t split = task % partition.splits;
-      const int64_t first_anchor = task / partition.splits * partition.block;
-      const int64_t size = std::min(partition.block, num_anchors - first_anchor);
-      T* const rows = rows_of_split(split);
-      const SoftmaxState<T> state{maximum.data() + split * num_anchors + first_anchor,
-                                  exp_sum.data() + split * num_anchors + first_anchor,
-                                  rows == nullptr ? nullptr : rows + first_anchor * dim};
-      const int64_t tile_begin = num_tiles * split / partition.splits;
-      const int64_t tile_end = num_tiles * (split + 1) / partition.splits;
-      const auto block = anchors.narrow(0, first_anchor, size);
-      for (const auto tile : c10::irange(tile_begin, tile_end)) {
-        add_tile(block, first_anchor, tiles[tile], temperature, tile == tile_begin, state, scratch);
-      }
-    }
-  });
+  // Without gamma no exponential of a pair is needed.
+  std::optional<PairSums<T>> pairs;
+  const auto tiles = cut_into_tiles(segments, columns_of_a_tile(dim));
+  if (args.gamma > 0) pairs.emplace(anchors, tiles, temperature, grad_data);
 
-  // Join splits and centers, anchor by anchor.
+  // Pairs, centers and positives come together anchor by anchor.
   auto log_partition = at::empty({num_anchors}, options);
   auto pair_weight = at::empty({num_anchors}, options);
   std::vector<T> per_anchor(num_anchors);
@@ -310,100 +344,78 @@ PaCoLossState forward(const PaCoLossArguments& args, const std::vector<Segment>&
   T* const pair_weight_data = pair_weight.template mutable_data_ptr<T>();
   const auto anchor_weight =
       args.anchor_weight ? args.anchor_weight->to(options.dtype()).contiguous() : at::Tensor();
+  const auto finish = [&](int64_t i, const T* center_logits) {
+    const T* const anchor = anchor_data + i * dim;
+    const auto pair = pairs ? pairs->join(i) : typename PairSums<T>::Sum{kMinusInfinity<T>, 0};
+    CenterTerms<T> center;
+    if (has_centers) {
+      center = center_terms(center_logits, args.center_logits->size(1), labels[i],
+                            static_cast<T>(args.label_smoothing));
+    }
+    const T maximum = std::max(pair.maximum, center.maximum);
+    const auto at_maximum = [&](T sum, T of) {
+      return of == maximum ? sum : sum * std::exp(of - maximum);
+    };
+    const T log_denominator = maximum + std::log(at_maximum(center.exp_sum, center.maximum) +
+                                                 gamma * at_maximum(pair.exp_sum, pair.maximum));
+
+    // Positives by their class sum, the anchor itself taken out.
+    const T squared_norm = kernels.dot(anchor, anchor, dim);
+    T positives = 0;
+    T positive_logits = 0;
+    const T* class_sum = nullptr;
+    if (args.alpha > 0) {
+      const int32_t slot = classes.slots[labels[i]];
+      class_sum = classes.sum(slot);
+      positives = static_cast<T>(classes.counts[slot] - 1);
+      positive_logits = (kernels.dot(anchor, class_sum, dim) - squared_norm) / temperature;
+    }
+    const T center_weight = has_centers ? static_cast<T>(args.beta) : 0;
+    const T weight = center_weight + alpha * positives;
+    log_partition_data[i] = log_denominator;
+    pair_weight_data[i] = weight;
+
+    // A NaN reaches the loss even where nothing else uses it.
+    T loss = (squared_norm + pair.exp_sum + center.exp_sum) * 0;
+    if (weight > 0) {
+      T log_likelihood = 0;
+      if (center_weight > 0) log_likelihood += center_weight * (center.target - log_denominator);
+      if (positives > 0) {
+        log_likelihood += alpha * (positive_logits - positives * log_denominator);
+      }
+      loss -= temperature / static_cast<T>(args.base_temperature) * log_likelihood / weight;
+    }
+    if (anchor_weight.defined()) {
+      const T factor = anchor_weight.template const_data_ptr<T>()[i];
+      loss = loss * factor + factor * 0;
+    }
+    per_anchor[i] = loss;
+
+    if (!features_grad) return;
+    T* const grad = grad_data + i * dim;
+    if (weight == 0) {
+      std::fill_n(grad, dim, T(0));
+      return;
+    }
+    const T pair_scale = gamma * std::exp(pair.maximum - log_denominator);
+    if (positives > 0) {
+      kernels.axpby(grad, class_sum, dim, -alpha / weight, pair_scale);
+      kernels.axpby(grad, anchor, dim, alpha / weight, 1);
+    } else {
+      kernels.axpby(grad, anchor, dim, 0, pair_scale);
+    }
+  };
   at::parallel_for(0, num_anchors, /*grain_size=*/16, [&](int64_t begin, int64_t end) {
     const at::AutoDispatchBelowADInplaceOrView below_autograd;
-    const bool has_centers = args.center_logits.has_value();
-    CenterRows<T> centers(has_centers ? *args.center_logits : at::empty({0, 0}, options));
-    for (const auto i : c10::irange(begin, end)) {
-      const T* const anchor = anchor_data + i * dim;
-      T* const grad = features_grad ? grad_data + i * dim : nullptr;
-
-      // Pairs: the maximum over the splits, their sums rescaled to it.
-      T pair_maximum = maximum[i];
-      for (const auto split : c10::irange<int64_t>(1, partition.splits)) {
-        pair_maximum = std::max(pair_maximum, maximum[split * num_anchors + i]);
-      }
-      T pair_sum = 0;
-      for (const auto split : c10::irange(partition.splits)) {
-        const int64_t at = split * num_anchors + i;
-        const T rescale = maximum[at] == pair_maximum ? T(1) : std::exp(maximum[at] - pair_maximum);
-        pair_sum += exp_sum[at] * rescale;
-        if (features_grad && partition.splits > 1) {
-          const bool first = split == 0;
-          kernels.axpby(grad, rows_of_split(split) + i * dim, dim, first ? 0 : rescale,
-                        first ? rescale : 1);
-        }
-      }
-
-      // Centers: the same over their logits, and the target's share.
-      T total_maximum = gamma > 0 ? pair_maximum : kMinusInfinity<T>;
-      T center_maximum = kMinusInfinity<T>;
-      T center_sum = 0;
-      T target = 0;
-      if (has_centers) {
-        const int64_t num_classes = args.center_logits->size(1);
-        const T* const row = centers.read(i);
-        center_maximum = kernels.maximum(row, num_classes);
-        center_sum = kernels.exp_sum(row, num_classes, center_maximum);
-        const auto smoothing = static_cast<T>(args.label_smoothing);
-        target = row[labels[i]];
-        if (smoothing > 0) {
-          target = (1 - smoothing) * target + smoothing / static_cast<T>(num_classes - 1) *
-                                                  (kernels.sum(row, num_classes) - target);
-        }
-        total_maximum = std::max(total_maximum, center_maximum);
-      }
-      const auto at_maximum = [&](T sum, T maximum) {
-        return maximum == total_maximum ? sum : sum * std::exp(maximum - total_maximum);
-      };
-      const T partition_function = at_maximum(center_sum, center_maximum) +
-                                   (gamma > 0 ? gamma * at_maximum(pair_sum, pair_maximum) : 0);
-      const T log_denominator = total_maximum + std::log(partition_function);
-
-      // Positives by their class sum, the anchor itself taken out.
-      const T squared_norm = kernels.dot(anchor, anchor, dim);
-      T positives = 0;
-      T positive_logits = 0;
-      const T* class_sum = nullptr;
-      if (args.alpha > 0) {
-        const int32_t slot = classes.slots[labels[i]];
-        class_sum = classes.sum(slot);
-        positives = static_cast<T>(classes.counts[slot] - 1);
-        positive_logits = (kernels.dot(anchor, class_sum, dim) - squared_norm) / temperature;
-      }
-      const T center_weight = has_centers ? static_cast<T>(args.beta) : 0;
-      const T weight = center_weight + alpha * positives;
-      log_partition_data[i] = log_denominator;
-      pair_weight_data[i] = weight;
-
-      // A NaN reaches the loss even where nothing else uses it.
-      T loss = (squared_norm + pair_sum + center_sum) * 0;
-      if (weight > 0) {
-        T log_likelihood = 0;
-        if (center_weight > 0) log_likelihood += center_weight * (target - log_denominator);
-        if (positives > 0) {
-          log_likelihood += alpha * (positive_logits - positives * log_denominator);
-        }
-        loss -= temperature / static_cast<T>(args.base_temperature) * log_likelihood / weight;
-      }
-      if (anchor_weight.defined()) {
-        const T factor = anchor_weight.template const_data_ptr<T>()[i];
-        loss = loss * factor + factor * 0;
-      }
-      per_anchor[i] = loss;
-
-      if (features_grad) {
-        if (weight > 0) {
-          const T pair_scale = gamma > 0 ? gamma * std::exp(pair_maximum - log_denominator) : T(0);
-          if (positives > 0) {
-            kernels.axpby(grad, class_sum, dim, -alpha / weight, pair_scale);
-            kernels.axpby(grad, anchor, dim, alpha / weight, 1);
-          } else {
-            kernels.axpby(grad, anchor, dim, 0, pair_scale);
-          }
-        } else {
-          std::fill_n(grad, dim, T(0));
-        }
+    if (!has_centers) {
+      for (const auto i : c10::irange(begin, end)) finish(i, nullptr);
+      return;
+    }
+    const int64_t step = center_rows_at_once<T>(*args.center_logits, end - begin);
+    for (int64_t first = begin; first < end; first += step) {
+      const auto rows = center_rows<T>(*args.center_logits, first, std::min(step, end - first));
+      for (const auto k : c10::irange(rows.size(0))) {
+        finish(first + k, rows.template const_data_ptr<T>() + k * rows.stride(0));
       }
     }
   });
@@ -411,8 +423,7 @@ PaCoLossState forward(const PaCoLossArguments& args, const std::vector<Segment>&
   double loss = 0;
   for (const T value : per_anchor) loss += static_cast<double>(value);
   loss /= static_cast<double>(num_anchors);
-  if (tiles.empty()) {  // the rows took part in no product: look at them for NaN
-                        // and infinity
+  if (!pairs) {  // the rows took part in no product: look at them for NaN and infinity
     for (const auto& segment : segments) {
       loss += segment.rows.sum(at::kDouble).template item<double>() * 0;
     }
@@ -495,8 +506,7 @@ PaCoLossState paco_loss_forward(const at::Tensor& features, const at::Tensor& la
              : forward<float>(contiguous_args, segments, features_grad);
 }
 
-// ---- Backward
-// ------------------------------------------------------------------------------------
+// ---- Backward ----
 
 // What a row is weighed with in the gradient: upstream / (A T_base) times the weight of the anchor,
 // 0 for an anchor without center and positives.
@@ -602,27 +612,33 @@ at::Tensor center_logits_gradient(const at::Tensor& center_logits, const int64_t
   const auto num_anchors = static_cast<int64_t>(scales.size());
   const auto contiguous = center_logits.contiguous();
   const int64_t num_classes = contiguous.size(1);
+  const auto smoothing = static_cast<T>(label_smoothing);
+  const T other = num_classes > 1 ? smoothing / static_cast<T>(num_classes - 1) : T(0);
   auto gradient = at::empty_like(contiguous);
   at::parallel_for(0, num_anchors, /*grain_size=*/16, [&](int64_t begin, int64_t end) {
     const at::AutoDispatchBelowADInplaceOrView below_autograd;
-    CenterRows<T> logits(contiguous);
-    CenterRows<T> out(gradient);
-    for (const auto i : c10::irange(begin, end)) {
-      T* const row = out.write(i);
-      const T scale = scales[i] * static_cast<T>(temperature);
-      if (scale == 0) {
-        std::fill_n(row, num_classes, T(0));
-      } else {
-        const T weight = pair_weight.template const_data_ptr<T>()[i];
-        const T target_scale = scale * static_cast<T>(beta) / weight;
-        const auto smoothing = static_cast<T>(label_smoothing);
-        const T other = num_classes > 1 ? smoothing / static_cast<T>(num_classes - 1) : T(0);
-        kernels.exp_affine(row, logits.read(i), num_classes,
+    const int64_t step = center_rows_at_once<T>(contiguous, end - begin);
+    for (int64_t first = begin; first < end; first += step) {
+      const auto logits = center_rows<T>(contiguous, first, std::min(step, end - first));
+      auto result = gradient.narrow(0, first, logits.size(0));
+      const bool direct = result.scalar_type() == logits.scalar_type();
+      auto rows = direct ? result : at::empty_like(logits);
+      for (const auto k : c10::irange(logits.size(0))) {
+        const int64_t i = first + k;
+        T* const row = rows.template mutable_data_ptr<T>() + k * num_classes;
+        const T scale = scales[i] * static_cast<T>(temperature);
+        if (scale == 0) {
+          std::fill_n(row, num_classes, T(0));
+          continue;
+        }
+        const T target_scale =
+            scale * static_cast<T>(beta) / pair_weight.template const_data_ptr<T>()[i];
+        kernels.exp_affine(row, logits.template const_data_ptr<T>() + k * num_classes, num_classes,
                            log_partition.template const_data_ptr<T>()[i], scale,
                            target_scale * other);
         row[labels[i]] -= target_scale * (1 - smoothing - other);
       }
-      out.store(i);
+      if (!direct) result.copy_(rows);
     }
   });
   return gradient;
