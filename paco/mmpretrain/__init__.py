@@ -32,6 +32,7 @@ from .inaturalist import INaturalist  # noqa: E402
 from .inference_classifier import InferenceClassifier  # noqa: E402
 from .last_block_resnet import LastBlockResNet  # noqa: E402
 from .long_tail_metric import LongTailMetric  # noqa: E402
+from .multi_task_loss import MultiTaskLoss  # noqa: E402
 from .paco_classifier import PaCoClassifier  # noqa: E402
 from .paco_head import PaCoHead  # noqa: E402
 from .progress_bar_hook import ProgressBarHook  # noqa: E402
@@ -56,6 +57,7 @@ __all__ = [
     "InferenceClassifier",
     "LastBlockResNet",
     "LongTailMetric",
+    "MultiTaskLoss",
     "PaCoClassifier",
     "PaCoHead",
     "ProgressBarHook",

@@ -1,0 +1,51 @@
+"""Cross entropy and supervised contrast side by side: what PaCo puts into one sum."""
+
+from mmpretrain.registry import MODELS
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from paco.nn import PaCoLoss
+
+__all__ = ["MultiTaskLoss"]
+
+
+@MODELS.register_module()
+class MultiTaskLoss(nn.Module):
+    """Cross entropy of the class centers + alpha x SupCon of the pairs, for a :class:`PaCoHead`.
+
+    The multi-task baseline of `PaCo <https://arxiv.org/abs/2107.12028>`_, with
+    `SupCon <https://arxiv.org/abs/2004.11362>`_ over the batch and the queue. The head decides
+    whether its logits know the prior; with it, cross entropy becomes balanced softmax.
+
+    Args:
+        alpha (float): Weight of SupCon.
+        temperature (float): Of the pairs.
+    """
+
+    def __init__(self, alpha: float, temperature: float) -> None:
+        super().__init__()
+        self.alpha = alpha
+        self.contrast = PaCoLoss(alpha=1.0, temperature=temperature)
+
+    def forward(
+        self,
+        features: Tensor,
+        labels: Tensor,
+        center_logits: Tensor,
+        queue: Tensor | None = None,
+        queue_labels: Tensor | None = None,
+        *,
+        num_anchors: int,
+        queue_size: Tensor | None = None,
+    ) -> Tensor:
+        """The mean over the anchors; shapes as in :meth:`paco.nn.PaCoLoss.forward`."""
+        contrast = self.contrast(
+            features,
+            labels,
+            None,
+            queue,
+            queue_labels,
+            num_anchors=num_anchors,
+            queue_size=queue_size,
+        )
+        return F.cross_entropy(center_logits, labels[:num_anchors]) + self.alpha * contrast
