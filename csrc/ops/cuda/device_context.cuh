@@ -1,9 +1,9 @@
 #pragma once
 
-#include <cassert>
-
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
+
+#include <cassert>
 
 #include "element.h"
 
@@ -17,9 +17,10 @@ extern "C" __host__ __device__ void __assert_fail(const char* assertion, const c
 
 namespace paco::cuda {
 
-// What a kernel body asks of the machine, answered by a GPU: sm_80 or later. The host's answers are
-// in tests/cpp/cuda/host_context.h; a function added here has a twin there. The number of threads of
-// a block is known to the compiler, which unrolls the loops over it.
+// What a kernel body asks of the machine, answered by a GPU of sm_80 or later. For older ones it
+// compiles, but to nothing useful: paco_loss_supported() turns them down. The host's answers are
+// in tests/cpp/cuda/host_context.h; a function added here has a twin there. The number of threads
+// of a block is known to the compiler, which unrolls the loops over it.
 template <int kThreads>
 class DeviceContext {
  public:
@@ -132,7 +133,9 @@ class DeviceContext {
   PACO_DEVICE float to_float(BFloat16 value) const {
     return __uint_as_float(static_cast<uint32_t>(value.bits) << 16);
   }
-  PACO_DEVICE float to_float(Float16 value) const { return __half2float(__ushort_as_half(value.bits)); }
+  PACO_DEVICE float to_float(Float16 value) const {
+    return __half2float(__ushort_as_half(value.bits));
+  }
 
   PACO_DEVICE void assign(float& to, float value) const { to = value; }
   PACO_DEVICE void assign(BFloat16& to, float value) const {

@@ -38,19 +38,19 @@ PACO_HOST_DEVICE constexpr int64_t divide_up(int64_t dividend, int64_t divisor) 
 
 PACO_HOST_DEVICE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
-// What every kernel of one call is told. Nullable pointers are null where the operator's argument is
-// absent.
+// What every kernel of one call is told. Nullable pointers are null where the operator's argument
+// is absent.
 template <typename Element>
 struct PaCoLossProblem {
-  Rows<Element> features;        // [M, D]
-  const int64_t* labels;         // [M]
-  Rows<Element> queue;           // [K, D], nullable
-  const int64_t* queue_labels;   // [K], nullable
-  const int64_t* queue_size;     // [1], nullable
-  const void* center_logits;     // [A, C], float or Element; nullable
-  const float* anchor_weight;    // [A], nullable
-  int64_t num_anchors;           // A
-  int64_t num_classes;           // C, 0 without centers
+  Rows<Element> features;       // [M, D]
+  const int64_t* labels;        // [M]
+  Rows<Element> queue;          // [K, D], nullable
+  const int64_t* queue_labels;  // [K], nullable
+  const int64_t* queue_size;    // [1], nullable
+  const void* center_logits;    // [A, C], float or Element; nullable
+  const float* anchor_weight;   // [A], nullable
+  int64_t num_anchors;          // A
+  int64_t num_classes;          // C, 0 without centers
   float alpha;
   float beta;  // 0 without centers
   float gamma;
@@ -78,7 +78,8 @@ PACO_DEVICE int64_t valid_queue_rows(const PaCoLossProblem<Element>& problem) {
   return size < 0 ? 0 : smaller(size, problem.queue.num_rows);
 }
 
-// ---- Forward: pairs ------------------------------------------------------------------------------
+// ---- Forward: pairs
+// ------------------------------------------------------------------------------
 
 // Tiles of the pair kernels in shared memory: the rows that the block keeps, and two tiles of
 // columns, one at work while the other is on its way.
@@ -163,15 +164,13 @@ PACO_DEVICE void stream_pairs(Context& context,
 
     float pairs[2][slots(kColumns)] = {};
     Product::template multiply_pairs<kDim>(
-        context,
-        memory.rows() + context.warp() * kWarpRows * TileLayout<Element, kDim>::kStride, columns,
-        pairs);
+        context, memory.rows() + context.warp() * kWarpRows * TileLayout<Element, kDim>::kStride,
+        columns, pairs);
 
     // Columns past the end take no part, nor does the pair of an anchor with itself.
     const bool is_queue = tile >= feature_tiles;
     const int64_t first_column = (is_queue ? tile - feature_tiles : tile) * kColumns;
-    const int64_t num_columns =
-        (is_queue ? queue_rows : problem.features.num_rows) - first_column;
+    const int64_t num_columns = (is_queue ? queue_rows : problem.features.num_rows) - first_column;
     const bool has_self = !is_queue && first_column < first_anchor + kPairRows &&
                           first_column + kColumns > first_anchor;
     const bool masked = has_self || num_columns < kColumns;
@@ -190,8 +189,7 @@ PACO_DEVICE void stream_pairs(Context& context,
         }
         tile_maximum = fmaxf(tile_maximum, pair);
       }
-      const float new_maximum =
-          fmaxf(maximum[r], quad_maximum(context, tile_maximum) * scale);
+      const float new_maximum = fmaxf(maximum[r], quad_maximum(context, tile_maximum) * scale);
       // An anchor without any pair so far has no maximum to subtract.
       const float shift = new_maximum == -INFINITY ? 0.0f : new_maximum;
       const float rescale = context.exp2(maximum[r] - shift);
@@ -232,13 +230,14 @@ PACO_DEVICE void stream_pairs(Context& context,
   }
 }
 
-// ---- Forward: positives --------------------------------------------------------------------------
+// ---- Forward: positives
+// --------------------------------------------------------------------------
 
-// Shared memory of sum_classes: for each anchor of the block its label, and the count and the sum of
-// the rows of its class.
+// Shared memory of sum_classes: for each anchor of the block its label, and the count and the sum
+// of the rows of its class.
 PACO_HOST_DEVICE constexpr int class_memory_bytes(int dim) {
-  return kPairRows * static_cast<int>(sizeof(int64_t) + sizeof(int) +
-                                      static_cast<size_t>(dim) * sizeof(float));
+  return kPairRows *
+         static_cast<int>(sizeof(int64_t) + sizeof(int) + static_cast<size_t>(dim) * sizeof(float));
 }
 
 // Sums over P(i) come from sums over whole classes: sum_{P(i)} z_j = S_{y_i} - z_i. Among the
@@ -294,9 +293,8 @@ PACO_DEVICE void sum_classes(Context& context, const PaCoLossProblem<Element>& p
       labels[part] = -1;  // no class of an anchor
       if (column < end && column < feature_rows) {
         labels[part] = problem.labels[column];
-        labels_in_range =
-            labels_in_range && labels[part] >= 0 &&
-            (problem.center_logits == nullptr || labels[part] < problem.num_classes);
+        labels_in_range = labels_in_range && labels[part] >= 0 &&
+                          (problem.center_logits == nullptr || labels[part] < problem.num_classes);
       } else if (column < end) {
         labels[part] = problem.queue_labels[column - feature_rows];
       }
@@ -364,7 +362,8 @@ PACO_DEVICE void sum_classes(Context& context, const PaCoLossProblem<Element>& p
   }
 }
 
-// ---- Forward: anchors ----------------------------------------------------------------------------
+// ---- Forward: anchors
+// ----------------------------------------------------------------------------
 
 struct Maximum {
   PACO_DEVICE static float combine(float a, float b) { return fmaxf(a, b); }
@@ -470,8 +469,8 @@ PACO_DEVICE void finish_anchors(Context& context, const PaCoLossProblem<Element>
   };
   const uint32_t low = context.ballot(same_class(first_anchor + lane));
   const uint32_t high = context.ballot(same_class(first_anchor + 32 + lane));
-  const int64_t class_anchor = first_anchor + (low != 0 ? context.first_bit(low)
-                                                        : 32 + context.first_bit(high));
+  const int64_t class_anchor =
+      first_anchor + (low != 0 ? context.first_bit(low) : 32 + context.first_bit(high));
 
   CenterSums centers;
   const Logit* logits = nullptr;
@@ -521,9 +520,9 @@ PACO_DEVICE void finish_anchors(Context& context, const PaCoLossProblem<Element>
   }
 
   const float center_rescale = expf(centers.maximum - center_shift);
-  float sums[AnchorMemory::kReduced] = {
-      exp_sum, class_count, positive_pairs, centers.exp_sum * center_rescale, centers.total,
-      centers.poison};
+  float sums[AnchorMemory::kReduced] = {exp_sum,        class_count,
+                                        positive_pairs, centers.exp_sum * center_rescale,
+                                        centers.total,  centers.poison};
   reduce_block<Sum>(context, sums, memory.scratch);
 
   // L_i joins pairs and centers under one maximum. gamma weighs exponentials, so 0 is no special
@@ -545,17 +544,16 @@ PACO_DEVICE void finish_anchors(Context& context, const PaCoLossProblem<Element>
     float target_logit = label_logit;
     if (problem.label_smoothing > 0) {
       const float other = problem.label_smoothing / static_cast<float>(problem.num_classes - 1);
-      target_logit =
-          (1 - problem.label_smoothing) * label_logit + other * (sums[4] - label_logit);
+      target_logit = (1 - problem.label_smoothing) * label_logit + other * (sums[4] - label_logit);
     }
     log_likelihood += problem.beta * (target_logit - log_partition);
   }
   // An anchor without center and positives has no loss.
   const bool idle = pair_weight == 0;
   if (thread == 0) {
-    float loss = idle ? 0.0f
-                      : -(problem.temperature / problem.base_temperature) * log_likelihood /
-                            pair_weight;
+    float loss =
+        idle ? 0.0f
+             : -(problem.temperature / problem.base_temperature) * log_likelihood / pair_weight;
     float poison = 0.0f * sums[0] + sums[5];
     if (problem.anchor_weight != nullptr) {
       const float weight = problem.anchor_weight[anchor];
@@ -571,8 +569,7 @@ PACO_DEVICE void finish_anchors(Context& context, const PaCoLossProblem<Element>
     const float positive_scale = problem.alpha / pair_weight;
     for (int d = thread; d < dim; d += context.num_threads()) {
       results.anchor_grad[anchor * dim + d] =
-          idle ? 0.0f
-               : exp_scale * memory.exp_row[d] - positive_scale * memory.positive_row[d];
+          idle ? 0.0f : exp_scale * memory.exp_row[d] - positive_scale * memory.positive_row[d];
     }
   }
 }
@@ -589,7 +586,8 @@ PACO_DEVICE void average_anchors(Context& context, const float* anchor_loss, int
   if (context.thread() == 0) *loss = sum[0] / static_cast<float>(num_anchors);
 }
 
-// ---- Backward ------------------------------------------------------------------------------------
+// ---- Backward
+// ------------------------------------------------------------------------------------
 
 // What the forward pass saved, and the gradients.
 struct PaCoLossGradients {
@@ -686,8 +684,7 @@ PACO_DEVICE void feature_gradient(Context& context,
 
     float pairs[2][slots(kColumns)] = {};
     Product::template multiply_pairs<kDim>(
-        context,
-        memory.rows() + context.warp() * kWarpRows * TileLayout<Element, kDim>::kStride,
+        context, memory.rows() + context.warp() * kWarpRows * TileLayout<Element, kDim>::kStride,
         memory.columns(tile), pairs);
     PACO_UNROLL
     for (int slot = 0; slot < slots(kColumns); ++slot) {
@@ -706,8 +703,8 @@ PACO_DEVICE void feature_gradient(Context& context,
     context.sync();
   }
 
-  const float upstream = *gradients.grad_loss / (static_cast<float>(problem.num_anchors) *
-                                                 problem.base_temperature);
+  const float upstream =
+      *gradients.grad_loss / (static_cast<float>(problem.num_anchors) * problem.base_temperature);
   PACO_UNROLL
   for (int r = 0; r < 2; ++r) {
     if (row[r] >= features.num_rows) continue;
@@ -743,16 +740,16 @@ PACO_DEVICE void center_gradient(Context& context, const PaCoLossProblem<Element
   const float pair_weight = gradients.pair_weight[anchor];
   const float log_partition = gradients.log_partition[anchor];
   const bool idle = pair_weight == 0;
-  const float scale =
-      *gradients.grad_loss * anchor_scale(problem, pair_weight, anchor) * problem.temperature /
-      (static_cast<float>(problem.num_anchors) * problem.base_temperature);
+  const float scale = *gradients.grad_loss * anchor_scale(problem, pair_weight, anchor) *
+                      problem.temperature /
+                      (static_cast<float>(problem.num_anchors) * problem.base_temperature);
   const int64_t label = problem.labels[anchor];
   const float center_share = problem.beta / pair_weight;
   const float label_share = center_share * (1 - problem.label_smoothing);
-  const float other_share = problem.label_smoothing > 0
-                                ? center_share * problem.label_smoothing /
-                                      static_cast<float>(problem.num_classes - 1)
-                                : 0.0f;
+  const float other_share =
+      problem.label_smoothing > 0
+          ? center_share * problem.label_smoothing / static_cast<float>(problem.num_classes - 1)
+          : 0.0f;
   constexpr int kBatch = 4;  // loads in flight
   for (int64_t first = begin + context.thread(); first < end;
        first += kBatch * context.num_threads()) {

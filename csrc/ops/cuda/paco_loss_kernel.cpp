@@ -1,3 +1,5 @@
+#include "../aten/paco_loss_kernel.h"
+
 #include <ATen/Context.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
@@ -9,7 +11,6 @@
 #include <optional>
 #include <tuple>
 
-#include "../aten/paco_loss_kernel.h"
 #include "../paco_loss_checks.h"
 #include "../paco_loss_dispatch.h"
 #include "paco_loss_launch.h"
@@ -21,9 +22,8 @@ namespace {
 std::optional<FeatureType> feature_type(const at::Tensor& features) {
   switch (features.scalar_type()) {
     case at::kFloat:
-      return at::globalContext().float32Precision(at::Float32Backend::CUDA,
-                                                  at::Float32Op::MATMUL) ==
-                     at::Float32Precision::TF32
+      return at::globalContext().float32Precision(
+                 at::Float32Backend::CUDA, at::Float32Op::MATMUL) == at::Float32Precision::TF32
                  ? FeatureType::kTf32
                  : FeatureType::kFloat32;
     case at::kHalf:
@@ -94,13 +94,15 @@ std::optional<at::Tensor> dense_weight(const std::optional<at::Tensor>& anchor_w
   return anchor_weight ? std::optional(anchor_weight->to(at::kFloat).contiguous()) : std::nullopt;
 }
 
-PaCoLossState paco_loss_forward(
-    const at::Tensor& features, const at::Tensor& labels,
-    const std::optional<at::Tensor>& center_logits, const std::optional<at::Tensor>& queue,
-    const std::optional<at::Tensor>& queue_labels, int64_t num_anchors,
-    const std::optional<at::Tensor>& queue_size, double alpha, double beta, double gamma,
-    double temperature, double base_temperature, double label_smoothing,
-    const std::optional<at::Tensor>& anchor_weight, bool features_grad) {
+PaCoLossState paco_loss_forward(const at::Tensor& features, const at::Tensor& labels,
+                                const std::optional<at::Tensor>& center_logits,
+                                const std::optional<at::Tensor>& queue,
+                                const std::optional<at::Tensor>& queue_labels, int64_t num_anchors,
+                                const std::optional<at::Tensor>& queue_size, double alpha,
+                                double beta, double gamma, double temperature,
+                                double base_temperature, double label_smoothing,
+                                const std::optional<at::Tensor>& anchor_weight,
+                                bool features_grad) {
   check_paco_loss({features, labels, center_logits, queue, queue_labels, num_anchors, queue_size,
                    alpha, beta, gamma, temperature, base_temperature, label_smoothing,
                    anchor_weight});
@@ -109,12 +111,11 @@ PaCoLossState paco_loss_forward(
   if (!type) {
     return aten::paco_loss_forward(features, labels, center_logits, queue, queue_labels,
                                    num_anchors, queue_size, alpha, beta, gamma, temperature,
-                                   base_temperature, label_smoothing, anchor_weight,
-                                   features_grad);
+                                   base_temperature, label_smoothing, anchor_weight, features_grad);
   }
-  const DenseArguments arguments{features.contiguous(), labels.contiguous(),
-                                 contiguous(center_logits), contiguous(queue),
-                                 contiguous(queue_labels), contiguous(queue_size),
+  const DenseArguments arguments{features.contiguous(),      labels.contiguous(),
+                                 contiguous(center_logits),  contiguous(queue),
+                                 contiguous(queue_labels),   contiguous(queue_size),
                                  dense_weight(anchor_weight)};
   const auto input = arguments.input(*type, num_anchors, alpha, beta, gamma, temperature,
                                      base_temperature, label_smoothing);
@@ -154,13 +155,9 @@ std::tuple<at::Tensor, at::Tensor> paco_loss_backward(
                                     temperature, base_temperature, label_smoothing, features_grad,
                                     center_logits_grad);
   }
-  const DenseArguments arguments{features.contiguous(),
-                                 labels.contiguous(),
-                                 contiguous(center_logits),
-                                 std::nullopt,
-                                 std::nullopt,
-                                 std::nullopt,
-                                 dense_weight(anchor_weight)};
+  const DenseArguments arguments{
+      features.contiguous(), labels.contiguous(), contiguous(center_logits),  std::nullopt,
+      std::nullopt,          std::nullopt,        dense_weight(anchor_weight)};
   const auto input = arguments.input(*type, log_partition.size(0), alpha, beta, gamma, temperature,
                                      base_temperature, label_smoothing);
   const auto dense_grad_loss = grad_loss.to(at::kFloat).contiguous();
@@ -171,10 +168,9 @@ std::tuple<at::Tensor, at::Tensor> paco_loss_backward(
   auto grad_features = features_grad
                            ? at::empty(arguments.features.sizes(), arguments.features.options())
                            : at::empty({0}, features.options());
-  auto grad_center_logits =
-      center_logits_grad
-          ? at::empty(arguments.center_logits->sizes(), arguments.center_logits->options())
-          : at::empty({0}, features.options());
+  auto grad_center_logits = center_logits_grad ? at::empty(arguments.center_logits->sizes(),
+                                                           arguments.center_logits->options())
+                                               : at::empty({0}, features.options());
   C10_CUDA_CHECK(launch_paco_loss_backward(
       input,
       {
@@ -183,7 +179,8 @@ std::tuple<at::Tensor, at::Tensor> paco_loss_backward(
           .pair_weight = dense_pair_weight.const_data_ptr<float>(),
           .anchor_grad = features_grad ? dense_anchor_grad.const_data_ptr<float>() : nullptr,
           .grad_features = features_grad ? grad_features.mutable_data_ptr() : nullptr,
-          .grad_center_logits = center_logits_grad ? grad_center_logits.mutable_data_ptr() : nullptr,
+          .grad_center_logits =
+              center_logits_grad ? grad_center_logits.mutable_data_ptr() : nullptr,
       },
       c10::cuda::getCurrentCUDAStream()));
   return {grad_features, grad_center_logits};

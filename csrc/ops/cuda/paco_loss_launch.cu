@@ -1,19 +1,19 @@
-#include "paco_loss_launch.h"
+#include <cuda_runtime.h>
 
-#include "paco_loss_kernels.cuh"
+#include "device_context.cuh"
+#include "paco_loss_launch.h"
+#include "paco_loss_launcher.h"
+#include "paco_loss_plan.h"
 
 namespace paco::cuda {
 
-extern template struct PaCoLossLauncher<HalfProduct<BFloat16>>;
-extern template struct PaCoLossLauncher<HalfProduct<Float16>>;
-extern template struct PaCoLossLauncher<Tf32Product>;
-extern template struct PaCoLossLauncher<FloatProduct>;
-
 namespace {
 
-__global__ void __launch_bounds__(kAnchorThreads)
+constexpr int kAverageThreads = 256;
+
+__global__ void __launch_bounds__(kAverageThreads)
     average_anchors_kernel(const float* anchor_loss, int64_t num_anchors, float* loss) {
-  DeviceContext<kAnchorThreads> context;
+  DeviceContext<kAverageThreads> context;
   average_anchors(context, anchor_loss, num_anchors, loss);
 }
 
@@ -41,21 +41,18 @@ cudaError_t paco_loss_supported(FeatureType type, int64_t dim, bool& supported) 
   int major = 0;
   int shared_memory = 0;
   PACO_RETURN_IF_ERROR(cudaGetDevice(&device));
-  PACO_RETURN_IF_ERROR(
-      cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
+  PACO_RETURN_IF_ERROR(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
   if (major < 8) return cudaSuccess;
-  PACO_RETURN_IF_ERROR(cudaDeviceGetAttribute(
-      &shared_memory, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
-  return with_launcher(type, [&](auto launcher) {
-    return launcher.supported(dim, shared_memory, supported);
-  });
+  PACO_RETURN_IF_ERROR(
+      cudaDeviceGetAttribute(&shared_memory, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
+  return with_launcher(
+      type, [&](auto launcher) { return launcher.supported(dim, shared_memory, supported); });
 }
 
 cudaError_t plan_paco_loss_forward(const PaCoLossInput& input, bool features_grad,
                                    PaCoLossPlan& plan) {
-  return with_launcher(input.feature_type, [&](auto launcher) {
-    return launcher.plan(input, features_grad, plan);
-  });
+  return with_launcher(input.feature_type,
+                       [&](auto launcher) { return launcher.plan(input, features_grad, plan); });
 }
 
 cudaError_t launch_paco_loss_forward(const PaCoLossInput& input, const PaCoLossPlan& plan,
@@ -68,17 +65,15 @@ cudaError_t launch_paco_loss_forward(const PaCoLossInput& input, const PaCoLossP
   PACO_RETURN_IF_ERROR(with_launcher(input.feature_type, [&](auto launcher) {
     return launcher.forward(input, workspace.shares, results, stream);
   }));
-  average_anchors_kernel<<<1, kAnchorThreads, sizeof(AnchorMemory), stream>>>(
+  average_anchors_kernel<<<1, kAverageThreads, sizeof(AnchorMemory), stream>>>(
       workspace.anchor_loss, input.num_anchors, output.loss);
   return cudaGetLastError();
 }
 
 cudaError_t launch_paco_loss_backward(const PaCoLossInput& input,
-                                      const PaCoLossBackwardInput& gradients,
-                                      cudaStream_t stream) {
-  return with_launcher(input.feature_type, [&](auto launcher) {
-    return launcher.backward(input, gradients, stream);
-  });
+                                      const PaCoLossBackwardInput& gradients, cudaStream_t stream) {
+  return with_launcher(input.feature_type,
+                       [&](auto launcher) { return launcher.backward(input, gradients, stream); });
 }
 
 }  // namespace paco::cuda

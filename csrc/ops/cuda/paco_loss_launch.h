@@ -10,8 +10,8 @@
 namespace paco::cuda {
 
 enum class FeatureType {
-  kFloat32,   // products in full precision
-  kTf32,      // float32, products on the tensor cores
+  kFloat32,  // products in full precision
+  kTf32,     // float32, products on the tensor cores
   kFloat16,
   kBFloat16,
 };

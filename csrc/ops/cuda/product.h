@@ -47,8 +47,8 @@ struct TensorCoreLayout {
     // Matrices of A: rows 0-7 and 8-15 of the first unit, then of the second. Of two blocks of B,
     // whose rows are columns of the product: both units of rows 0-7, then of rows 8-15.
     const Element* const a_row = anchors + lane % 16 * Layout::kStride + lane / 16 * Layout::kUnit;
-    const Element* const b_row = columns + (lane % 8 + lane / 16 * 8) * Layout::kStride +
-                                 lane / 8 % 2 * Layout::kUnit;
+    const Element* const b_row =
+        columns + (lane % 8 + lane / 16 * 8) * Layout::kStride + lane / 8 % 2 * Layout::kUnit;
     PACO_UNROLL
     for (int k = 0; k < kDim; k += 2 * Layout::kUnit) {
       uint32_t a[4];
@@ -78,8 +78,7 @@ struct HalfProduct : TensorCoreLayout<ElementType, 64> {
   template <int kDim, typename Context>
   PACO_DEVICE static void multiply_values(Context& context,
                                           const float (&weights)[2][slots(kColumns)],
-                                          const Element* columns,
-                                          float (&values)[2][slots(kDim)]) {
+                                          const Element* columns, float (&values)[2][slots(kDim)]) {
     using Layout = TileLayout<Element, kDim>;
     const int lane = context.lane();
     // Matrices of B, transposed as they are read: rows 0-7 and 8-15 of the tile at the first eight
@@ -122,8 +121,8 @@ struct Tf32Product : TensorCoreLayout<float, 32> {
     const int lane = context.lane();
     PACO_UNROLL
     for (int k = 0; k < kColumns / 8; ++k) {
-      // The lane has columns 2 (lane % 4) and the next of eight; mma's A fragment wants lane % 4 and
-      // 4 further. A sum takes its terms in any order: B's rows are swapped the same way.
+      // The lane has columns 2 (lane % 4) and the next of eight; mma's A fragment wants lane % 4
+      // and 4 further. A sum takes its terms in any order: B's rows are swapped the same way.
       uint32_t a[4];
       PACO_UNROLL
       for (int i = 0; i < 4; ++i) a[i] = context.round_to_tf32(weights[i % 2][2 * k + i / 2]);
@@ -154,8 +153,7 @@ struct FloatProduct {
 
   template <int kDim, typename Context>
   PACO_DEVICE static void multiply_pairs(Context& context, const float* anchors,
-                                         const float* columns,
-                                         float (&pairs)[2][slots(kColumns)]) {
+                                         const float* columns, float (&pairs)[2][slots(kColumns)]) {
     using Layout = TileLayout<float, kDim>;
     const int lane = context.lane();
     const float* const a_row = anchors + lane / 4 * Layout::kStride;

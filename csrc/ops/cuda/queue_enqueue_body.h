@@ -20,14 +20,14 @@ struct Strided {
 
 template <typename Queue, typename Key>
 struct QueueEnqueueArguments {
-  Strided<Queue> queue;            // [K, D]
-  Strided<int64_t> queue_labels;   // [K]
-  Strided<int64_t> queue_state;    // [2]
-  Strided<const Key> keys;         // [B, D]
-  Strided<const int64_t> labels;   // [B]
-  int64_t queue_rows;              // K
-  int64_t num_keys;                // B
-  int64_t dim;                     // D
+  Strided<Queue> queue;           // [K, D]
+  Strided<int64_t> queue_labels;  // [K]
+  Strided<int64_t> queue_state;   // [2]
+  Strided<const Key> keys;        // [B, D]
+  Strided<const int64_t> labels;  // [B]
+  int64_t queue_rows;             // K
+  int64_t num_keys;               // B
+  int64_t dim;                    // D
 };
 
 // Copies of one type are bit for bit, also of double.
@@ -47,21 +47,21 @@ PACO_DEVICE void convert(Context& context, To& to, const From& from) {
 constexpr int kArrivalBit = 40;
 
 template <typename Queue, typename Key, typename Context>
-PACO_DEVICE void enqueue_keys(Context& context, const QueueEnqueueArguments<Queue, Key>& arguments) {
+PACO_DEVICE void enqueue_keys(Context& context,
+                              const QueueEnqueueArguments<Queue, Key>& arguments) {
   auto& pointer = *reinterpret_cast<int64_t*>(context.shared_memory());
   if (context.thread() == 0) {
     pointer = context.load(&arguments.queue_state.at(0));
     constexpr uint64_t kArrival = uint64_t{1} << kArrivalBit;
     const uint64_t before = context.fetch_add(&arguments.queue_state.at(1), kArrival);
     const auto num_valid = static_cast<int64_t>(before % kArrival);
-    context.check(pointer >= 0 && pointer < arguments.queue_rows &&
-                      num_valid <= arguments.queue_rows,
-                  "queue_enqueue_: queue_state must be a row and a number of rows of queue");
+    context.check(
+        pointer >= 0 && pointer < arguments.queue_rows && num_valid <= arguments.queue_rows,
+        "queue_enqueue_: queue_state must be a row and a number of rows of queue");
     if (static_cast<int64_t>(before / kArrival) == context.num_blocks_x() - 1) {
       const int64_t filled = num_valid + arguments.num_keys;
       arguments.queue_state.at(0) = (pointer + arguments.num_keys) % arguments.queue_rows;
-      arguments.queue_state.at(1) =
-          filled < arguments.queue_rows ? filled : arguments.queue_rows;
+      arguments.queue_state.at(1) = filled < arguments.queue_rows ? filled : arguments.queue_rows;
     }
   }
   context.sync();

@@ -46,9 +46,8 @@ void queue_enqueue_(const at::Tensor& queue, const at::Tensor& queue_labels,
   const c10::cuda::CUDAGuard guard(queue.device());
   const auto type = queue_type("queue", queue);
   if (keys.size(0) == 0) return;
-  const auto rows = queue_enqueue_converts(queue_type("keys", keys), type)
-                        ? keys
-                        : keys.to(queue.scalar_type());
+  const auto rows =
+      queue_enqueue_converts(queue_type("keys", keys), type) ? keys : keys.to(queue.scalar_type());
   const QueueEnqueueInput input{
       .queue_type = type,
       .key_type = queue_type("keys", rows),

@@ -1,9 +1,8 @@
-#include "queue_enqueue_launch.h"
-
 #include <type_traits>
 
 #include "device_context.cuh"
 #include "queue_enqueue_body.h"
+#include "queue_enqueue_launch.h"
 
 namespace paco::cuda {
 namespace {
@@ -27,10 +26,14 @@ Strided<T> strided(const StridedArray& array) {
 template <typename Queue, typename Key>
 cudaError_t launch(const QueueEnqueueInput& input, cudaStream_t stream) {
   const QueueEnqueueArguments<Queue, Key> arguments{
-      strided<Queue>(input.queue),        strided<int64_t>(input.queue_labels),
-      strided<int64_t>(input.queue_state), strided<const Key>(input.keys),
-      strided<const int64_t>(input.labels), input.queue_rows,
-      input.num_keys,                     input.dim,
+      strided<Queue>(input.queue),
+      strided<int64_t>(input.queue_labels),
+      strided<int64_t>(input.queue_state),
+      strided<const Key>(input.keys),
+      strided<const int64_t>(input.labels),
+      input.queue_rows,
+      input.num_keys,
+      input.dim,
   };
   const int64_t kept = input.num_keys < input.queue_rows ? input.num_keys : input.queue_rows;
   const int64_t per_block = kThreads * kElementsPerThread;

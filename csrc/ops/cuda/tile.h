@@ -15,7 +15,9 @@ struct TileLayout {
   static constexpr int kUnitsPerRow = kDim / kUnit;
   static constexpr int kStride = kDim + kUnit;
 
-  static constexpr int bytes(int rows) { return rows * kStride * static_cast<int>(sizeof(Element)); }
+  static constexpr int bytes(int rows) {
+    return rows * kStride * static_cast<int>(sizeof(Element));
+  }
 };
 
 // A row-major matrix [num_rows, dim] in global memory.
@@ -36,7 +38,8 @@ struct Rows {
 // Starts to fill a tile with kRows rows from `first` on; rows past the end are zeros. What a thread
 // copies, it alone may touch (after a wait) before the next barrier.
 template <int kDim, int kRows, typename Context, typename Element>
-PACO_DEVICE void load_tile(Context& context, Element* tile, const Rows<Element>& rows, int64_t first) {
+PACO_DEVICE void load_tile(Context& context, Element* tile, const Rows<Element>& rows,
+                           int64_t first) {
   using Layout = TileLayout<Element, kDim>;
   const bool aligned = rows.aligned();
   PACO_UNROLL_BY_4

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <paco/ops/cuda/element.h>
+
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -15,8 +17,6 @@
 #include <string>
 #include <thread>
 #include <vector>
-
-#include <paco/ops/cuda/element.h>
 
 // Runs the bodies of CUDA kernels on the host, one thread for each CUDA thread. It proves the
 // algorithm (indices, tails, barriers), not the hardware. What helps to find mistakes:
@@ -61,8 +61,9 @@ class HostContext {
 
   struct Block {
     Block(int num_threads, int shared_bytes)
-        : barrier(num_threads), shared(static_cast<char*>(::operator new(
-                                    static_cast<size_t>(shared_bytes) + 1, kAlignment))) {
+        : barrier(num_threads),
+          shared(static_cast<char*>(
+              ::operator new(static_cast<size_t>(shared_bytes) + 1, kAlignment))) {
       std::memset(shared, 0xff, static_cast<size_t>(shared_bytes));
       for (int i = 0; i < num_threads / kWarpSize; ++i) warps.push_back(std::make_unique<Warp>());
     }
@@ -274,8 +275,8 @@ class HostContext {
   float element(const Board& board, size_t row_lane, size_t k, size_t first, size_t step) const {
     constexpr size_t kHalf = kMmaK<Element> / 2;
     constexpr size_t kPerRegister = 4 / sizeof(Element);
-    const auto word = static_cast<uint32_t>(
-        board[row_lane + k % kHalf / kPerRegister][first + k / kHalf * step]);
+    const auto word =
+        static_cast<uint32_t>(board[row_lane + k % kHalf / kPerRegister][first + k / kHalf * step]);
     if constexpr (sizeof(Element) == 2) {
       return to_float(std::bit_cast<std::array<Element, 2>>(word)[k % 2]);
     } else {

@@ -133,8 +133,8 @@ TYPED_TEST(PaCoLossBodyTest, SameInputsGiveTheSameBits) {
 TYPED_TEST(PaCoLossBodyTest, WhatIsNotFiniteIsNotHidden) {
   for (const float bad : {kNaN, kInfinity, -kInfinity}) {
     for (const float gamma : {0.0f, 1.0f}) {
-      const auto fresh = this->draw({.rows = 5, .anchors = 3, .queue = 9, .gamma = gamma,
-                                     .weighted = true});
+      const auto fresh =
+          this->draw({.rows = 5, .anchors = 3, .queue = 9, .gamma = gamma, .weighted = true});
       auto problem = fresh;
       HostContext::assign(problem.features[static_cast<size_t>(problem.settings.dim * 4)], bad);
       EXPECT_TRUE(std::isnan((run_forward<TypeParam, 64>(problem).results.loss))) << bad;
@@ -152,8 +152,8 @@ TYPED_TEST(PaCoLossBodyTest, WhatIsNotFiniteIsNotHidden) {
 }
 
 TYPED_TEST(PaCoLossBodyTest, BadValuesAreReported) {
-  const auto fresh = this->draw({.rows = 70, .anchors = 3, .queue = 9, .valid = 9,
-                                 .weighted = true});
+  const auto fresh =
+      this->draw({.rows = 70, .anchors = 3, .queue = 9, .valid = 9, .weighted = true});
   const auto violation = [](const Problem<TypeParam>& problem) {
     return run_forward<TypeParam, 64>(problem).violated_check;
   };
@@ -176,10 +176,14 @@ TYPED_TEST(PaCoLossBodyTest, BadValuesAreReported) {
 // The derivatives in define() are written out by hand: they must be those of its loss.
 TEST(PaCoLossDefinitionTest, DerivativesAreThoseOfTheLoss) {
   std::mt19937_64 random{std::random_device{}()};
-  Problem<FloatProduct> problem(
-      {.rows = 6, .anchors = 3, .dim = 4, .classes = 3, .queue = 5, .smoothing = 0.1f,
-       .weighted = true},
-      random);
+  Problem<FloatProduct> problem({.rows = 6,
+                                 .anchors = 3,
+                                 .dim = 4,
+                                 .classes = 3,
+                                 .queue = 5,
+                                 .smoothing = 0.1f,
+                                 .weighted = true},
+                                random);
   const auto derivatives = define(problem);
   const auto slope = [&](float& at) {
     const float value = at;

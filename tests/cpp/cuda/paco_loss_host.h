@@ -24,13 +24,13 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 // Sizes and settings of a problem. Unset numbers are drawn.
 struct Settings {
-  int64_t rows = 70;       // M
-  int64_t anchors = 35;    // A
-  int dim = 40;            // D
-  int64_t classes = 5;     // C of the labels
+  int64_t rows = 70;     // M
+  int64_t anchors = 35;  // A
+  int dim = 40;          // D
+  int64_t classes = 5;   // C of the labels
   bool centers = true;
-  int64_t queue = 100;     // K
-  int64_t valid = -1;      // n, where it differs from K
+  int64_t queue = 100;  // K
+  int64_t valid = -1;   // n, where it differs from K
   float alpha = 0.7f;
   float beta = 1;
   float gamma = 1;
@@ -100,7 +100,8 @@ struct Problem {
       }
     }
     std::normal_distribution<float> logit(0, 2);
-    center_logits.resize(settings.centers ? static_cast<size_t>(settings.anchors * settings.classes) : 0);
+    center_logits.resize(settings.centers ? static_cast<size_t>(settings.anchors * settings.classes)
+                                          : 0);
     for (float& value : center_logits) value = logit(random);
     anchor_weight.resize(settings.weighted ? static_cast<size_t>(settings.anchors) : 0);
     for (float& value : anchor_weight) value = std::uniform_real_distribution<float>(0, 2)(random);
@@ -196,8 +197,8 @@ Results<double> define(const Problem<Product>& problem) {
       bracket += beta * target(c) * (logit(c) - log_partition);
     }
     const double anchor_weight = settings.weighted ? problem.anchor_weight[i] : 1;
-    const double upstream =
-        problem.upstream * anchor_weight / (static_cast<double>(num_anchors) * settings.base_temperature);
+    const double upstream = problem.upstream * anchor_weight /
+                            (static_cast<double>(num_anchors) * settings.base_temperature);
     for (size_t j = 0; j < rows.size(); ++j) {
       if (j == i) continue;
       double pair_grad = settings.gamma * std::exp(pairs[j] - log_partition);
@@ -241,7 +242,8 @@ HostRun run_forward(const Problem<Product>& problem, bool features_grad = true) 
   using Element = typename Product::Element;
   const Settings& settings = problem.settings;
   const auto arguments = problem.arguments();
-  const PaCoLossWorkspace sizes(nullptr, settings.shares, settings.anchors, settings.dim, features_grad);
+  const PaCoLossWorkspace sizes(nullptr, settings.shares, settings.anchors, settings.dim,
+                                features_grad);
   std::vector<float> memory(static_cast<size_t>(sizes.bytes) / sizeof(float), kNaN);
   const PaCoLossWorkspace workspace(memory.data(), settings.shares, settings.anchors, settings.dim,
                                     features_grad);
@@ -258,19 +260,17 @@ HostRun run_forward(const Problem<Product>& problem, bool features_grad = true) 
                          [&](HostContext& context) {
                            stream_pairs<Product, kDim>(context, arguments, workspace.shares);
                          }));
-  run.add(launch_on_host(columns, kPairThreads, class_memory_bytes(settings.dim),
-                         [&](HostContext& context) {
-                           sum_classes(context, arguments, workspace.shares);
-                         }));
+  run.add(launch_on_host(
+      columns, kPairThreads, class_memory_bytes(settings.dim),
+      [&](HostContext& context) { sum_classes(context, arguments, workspace.shares); }));
   if (!run.violated_check.empty()) return run;  // as on a GPU
   const PaCoLossResults outputs{workspace.anchor_loss, results.log_partition.data(),
                                 results.pair_weight.data(),
                                 features_grad ? results.anchor_grad.data() : nullptr};
-  run.add(launch_on_host({settings.anchors, 1}, kHostAnchorThreads, sizeof(AnchorMemory),
-                         [&](HostContext& context) {
-                           finish_anchors<float, Element>(context, arguments, workspace.shares,
-                                                          outputs);
-                         }));
+  run.add(launch_on_host(
+      {settings.anchors, 1}, kHostAnchorThreads, sizeof(AnchorMemory), [&](HostContext& context) {
+        finish_anchors<float, Element>(context, arguments, workspace.shares, outputs);
+      }));
   run.add(launch_on_host({}, kHostAnchorThreads, sizeof(AnchorMemory), [&](HostContext& context) {
     average_anchors(context, workspace.anchor_loss, settings.anchors, &results.loss);
   }));
@@ -287,12 +287,9 @@ void run_backward(const Problem<Product>& problem, HostRun& run) {
   std::vector<Element> grad_features(problem.features.size());
   for (auto& value : grad_features) HostContext::assign(value, kNaN);
   results.grad_center_logits.assign(problem.center_logits.size(), kNaN);
-  const PaCoLossGradients gradients{&problem.upstream,
-                                    results.log_partition.data(),
-                                    results.pair_weight.data(),
-                                    results.anchor_grad.data(),
-                                    grad_features.data(),
-                                    results.grad_center_logits.data()};
+  const PaCoLossGradients gradients{&problem.upstream,          results.log_partition.data(),
+                                    results.pair_weight.data(), results.anchor_grad.data(),
+                                    grad_features.data(),       results.grad_center_logits.data()};
   run.add(launch_on_host({divide_up(settings.rows, kPairRows), 1}, kPairThreads,
                          GradientMemory<Product, kDim>::kBytes, [&](HostContext& context) {
                            feature_gradient<Product, kDim>(context, arguments, gradients);
@@ -301,10 +298,9 @@ void run_backward(const Problem<Product>& problem, HostRun& run) {
     results.grad_features.push_back(HostContext::to_float(value));
   }
   if (!settings.centers) return;
-  run.add(launch_on_host({settings.anchors, divide_up(settings.classes, kCenterStep)},
-                         kHostAnchorThreads, 0, [&](HostContext& context) {
-                           center_gradient<float>(context, arguments, gradients);
-                         }));
+  run.add(launch_on_host(
+      {settings.anchors, divide_up(settings.classes, kCenterStep)}, kHostAnchorThreads, 0,
+      [&](HostContext& context) { center_gradient<float>(context, arguments, gradients); }));
 }
 
 template <typename Product>

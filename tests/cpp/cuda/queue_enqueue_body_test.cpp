@@ -109,10 +109,14 @@ TEST_F(QueueEnqueueBodyTest, BadStateIsReported) {
   std::vector<int64_t> labels(1);
   for (const auto& state : {std::vector<int64_t>{2, 0}, {-1, 0}, {0, 3}, {0, -1}}) {
     auto written = state;
-    const QueueEnqueueArguments<float, float> arguments{
-        {queue.data(), 2, 1}, {queue_labels.data(), 1, 0}, {written.data(), 1, 0},
-        {key.data(), 2, 1},   {labels.data(), 1, 0},       2,
-        1,                    2};
+    const QueueEnqueueArguments<float, float> arguments{{queue.data(), 2, 1},
+                                                        {queue_labels.data(), 1, 0},
+                                                        {written.data(), 1, 0},
+                                                        {key.data(), 2, 1},
+                                                        {labels.data(), 1, 0},
+                                                        2,
+                                                        1,
+                                                        2};
     // The rows that a bad pointer leads to are not there: only the first thread gets that far.
     const auto report = launch_on_host({}, 32, sizeof(int64_t), [&](HostContext& context) {
       auto no_keys = arguments;

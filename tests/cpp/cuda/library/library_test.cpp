@@ -10,15 +10,13 @@ namespace {
 
 class CudaLibraryTest : public ::testing::Test {
  protected:
-  static void SetUpTestSuite() {
-    ASSERT_NE(dlopen(PACO_LIBRARY, RTLD_NOW), nullptr) << dlerror();
-  }
+  static void SetUpTestSuite() { ASSERT_NE(dlopen(PACO_LIBRARY, RTLD_NOW), nullptr) << dlerror(); }
 };
 
 TEST_F(CudaLibraryTest, OperatorsHaveCudaKernels) {
   for (const char* name : {"paco_loss_forward", "paco_loss_backward", "queue_enqueue_"}) {
-    const auto op = c10::Dispatcher::singleton().findSchemaOrThrow(
-        (std::string("paco::") + name).c_str(), "");
+    const auto op =
+        c10::Dispatcher::singleton().findSchemaOrThrow((std::string("paco::") + name).c_str(), "");
     EXPECT_TRUE(op.hasKernelForDispatchKey(c10::DispatchKey::CUDA)) << name;
   }
 }
