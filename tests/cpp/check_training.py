@@ -8,6 +8,7 @@ import copy
 import sys
 
 import torch
+import torch.jit._pickle
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -68,7 +69,9 @@ class Model(nn.Module):
 
 
 def main() -> None:
-    run = torch.load(sys.argv[1], weights_only=True)
+    # What C++ puts around a dictionary to say of which types it is.
+    with torch.serialization.safe_globals([torch.jit._pickle.restore_type_tag]):
+        run = torch.load(sys.argv[1], weights_only=True)
     model = Model()
     model.load_state_dict(
         {name[8:]: value for name, value in run.items() if name.startswith("initial.")}
