@@ -1,12 +1,11 @@
 """Fresh random problems on every run, and how to repeat one."""
 
-import os
 import random
 
 import pytest
 import torch
+from problems import SEED
 
-SEED = int(os.environ.get("PACO_TEST_SEED", random.SystemRandom().randrange(10**9)))
 REPEAT = f"PACO_TEST_SEED={SEED}"
 
 

@@ -3,6 +3,7 @@
 A problem is the keyword arguments of one call, the same for the operators and for paco.reference.
 """
 
+import os
 import random
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+SEED = int(os.environ.get("PACO_TEST_SEED", random.SystemRandom().randrange(10**9)))
 
 Problem = dict[str, Any]
 

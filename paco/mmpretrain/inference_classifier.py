@@ -21,6 +21,8 @@ class InferenceClassifier(nn.Module):
         self.backbone = model.backbone
         self.neck = model.neck
         self.centers = model.head.centers
+        # A new module is in training mode, and so would be its parts once that mode is restored.
+        self.train(model.training)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [N, C] of normalised images [N, C_in, H, W]."""

@@ -21,3 +21,9 @@ def test_without_a_neck():
     model.neck = None
     images = torch.randn(3, 1, 8, 8)
     torch.testing.assert_close(InferenceClassifier(model)(images), model(images))
+
+
+def test_mode_is_that_of_the_classifier():
+    model = build(model_config())
+    assert InferenceClassifier(model.eval()).training is False
+    assert InferenceClassifier(model.train()).training is True

@@ -7,8 +7,8 @@ import warnings
 
 import pytest
 import torch
-from conftest import SEED
 from problems import (
+    SEED,
     assert_results_close,
     cast,
     draw_loss,
