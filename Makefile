@@ -78,7 +78,7 @@ test-cuda: .venv/paco .venv/dev
 	done
 
 bench-cuda: .venv/paco
-	$(BIN)/python benchmarks/cuda.py
+	$(BIN)/python benchmarks/loss_cuda.py
 
 lint: .venv/paco .venv/dev
 	$(BIN)/ruff check

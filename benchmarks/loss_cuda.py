@@ -1,7 +1,7 @@
 """Forward and backward of the PaCo loss on a GPU: libpaco against four other ways.
 
-    python benchmarks/cuda.py                          # shapes a to d, into benchmarks/results
-    python benchmarks/cuda.py --shapes b --candidates paco compile
+    python benchmarks/loss_cuda.py                          # shapes a to d, into benchmarks/results
+    python benchmarks/loss_cuda.py --shapes b --candidates paco compile
 
 The shapes, forms and ways are those of loss.py. Beside them:
 
