@@ -38,6 +38,4 @@ void queue_enqueue_(const at::Tensor& queue, const at::Tensor& queue_labels,
 }  // namespace
 }  // namespace paco::cpu
 
-TORCH_LIBRARY_IMPL(paco, CPU, m) {
-  m.impl("queue_enqueue_", TORCH_FN(paco::cpu::queue_enqueue_));
-}
+TORCH_LIBRARY_IMPL(paco, CPU, m) { m.impl("queue_enqueue_", TORCH_FN(paco::cpu::queue_enqueue_)); }
