@@ -3,6 +3,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -29,12 +30,14 @@ def test_build_info_is_of_the_running_torch():
 
 
 def in_a_fresh_process(program, path):
+    # Without site (-S), which would let an editable install stand in for what path lacks.
+    packages = [str(path), sysconfig.get_path("purelib")]
     return subprocess.run(
-        [sys.executable, "-c", program],
+        [sys.executable, "-S", "-c", program],
         capture_output=True,
         text=True,
         cwd=path,
-        env={**os.environ, "PYTHONPATH": str(path)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(packages)},
     )
 
 

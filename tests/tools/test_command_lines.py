@@ -58,7 +58,9 @@ def test_a_killed_run_resumes_bit_for_bit(trained, tmp_path):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    while not (tmp_path / "epoch_3.pth").exists():
+    # The toolbox writes this file after the checkpoint that it names.
+    last_checkpoint = tmp_path / "last_checkpoint"
+    while not (last_checkpoint.exists() and last_checkpoint.read_text().endswith("epoch_3.pth")):
         assert training.poll() is None
         time.sleep(0.01)
     os.killpg(training.pid, signal.SIGKILL)
