@@ -22,8 +22,10 @@ class Resources(NamedTuple):
     shared_memory: int
 
 
-def run(*command: str) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+def run(*command: str, stdin: str | None = None) -> str:
+    return subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, input=stdin, text=True
+    ).stdout
 
 
 def short_name(function: str) -> str:
@@ -37,7 +39,8 @@ def measure(cuobjdump: str, library: str, shared_memory: str) -> tuple[dict, lis
     resources: dict[tuple[str, str], Resources] = {}
     spills = []
     arch = kernel = ""
-    for line in run(cuobjdump, "-res-usage", library).splitlines():
+    usage = run("c++filt", stdin=run(cuobjdump, "-res-usage", library))
+    for line in usage.splitlines():
         if match := re.match(r"arch = (sm_\d+)", line):
             arch = match[1]
         elif match := re.match(r"\s*Function (.*):$", line):
