@@ -45,4 +45,4 @@ def test_it_makes_images():
     image = np.random.randint(0, 256, (32, 32, 3), dtype=np.uint8)
     results = [transform(dict(img=image.copy()))["img"] for _ in range(200)]
     assert all(result.shape == image.shape and result.dtype == np.uint8 for result in results)
-    assert len({result.tobytes() for result in results}) > 50
+    assert len({result.tobytes() for result in results}) > 20
