@@ -23,7 +23,8 @@
 //
 // - Barriers are real, so ThreadSanitizer sees a missing one as a data race.
 // - Shared memory starts as NaN in every type of number.
-// - An asynchronous copy may happen at any time from its issue until it is waited for: its target is
+// - An asynchronous copy may happen at any time from its issue until it is waited for: its target
+// is
 //   NaN from the first on, and gets its values with the last.
 // - Fragments of the tensor cores are those of the PTX manual, put together from what every lane of
 //   the warp hands in.
