@@ -55,11 +55,9 @@ test-sanitize: .venv/paco
 
 # The kernels' bodies on the host, with barriers under ThreadSanitizer's eyes; then the library.
 test-cuda-build: $(BUILD)/cuda-torch/torch $(BUILD)/cuda-tools
-	for sanitizer in "" thread; do \
-	    $(CMAKE) -S tests/cpp/cuda -B $(BUILD)/cuda-host$$sanitizer -DPACO_SANITIZE=$$sanitizer && \
-	    $(BIN)/cmake --build $(BUILD)/cuda-host$$sanitizer --parallel $(MAX_JOBS) && \
-	    $(BIN)/ctest --test-dir $(BUILD)/cuda-host$$sanitizer --output-on-failure || exit 1; \
-	done
+	$(CMAKE) -S tests/cpp/cuda -B $(BUILD)/cuda-host -DPACO_SANITIZE=thread
+	$(BIN)/cmake --build $(BUILD)/cuda-host --parallel $(MAX_JOBS)
+	$(BIN)/ctest --test-dir $(BUILD)/cuda-host --output-on-failure
 	$(CMAKE) -S . -B $(BUILD)/cuda -DPACO_CUDA=ON $(CUDA_TORCH) \
 	    -DCMAKE_CUDA_ARCHITECTURES="80-real;90-real;90-virtual"
 	$(BIN)/cmake --build $(BUILD)/cuda --parallel $(MAX_JOBS)
