@@ -1,5 +1,6 @@
 """The projection from pooled features to the space of the contrastive pairs."""
 
+from mmengine.model import Sequential
 from mmpretrain.registry import MODELS
 from torch import nn
 
@@ -7,7 +8,7 @@ __all__ = ["Projector"]
 
 
 @MODELS.register_module()
-class Projector(nn.Sequential):
+class Projector(Sequential):
     """Linear layers of the input's width with ReLU between, and a last one to ``out_channels``.
 
     Args:
@@ -15,13 +16,21 @@ class Projector(nn.Sequential):
         out_channels (int): Width of a contrastive feature, D.
         num_layers (int): How many Linear layers; 2 in PaCo, 3 in GPaCo.
         norm (bool): BatchNorm before each ReLU; PaCo has it, GPaCo has not.
+        init_cfg (dict | list[dict], optional): Initialisation. Defaults to torch's.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, num_layers: int, norm: bool) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        num_layers: int,
+        norm: bool,
+        init_cfg: dict | list | None = None,
+    ) -> None:
         layers: list[nn.Module] = []
         for _ in range(num_layers - 1):
             layers.append(nn.Linear(in_channels, in_channels))
             if norm:
                 layers.append(nn.BatchNorm1d(in_channels))
             layers.append(nn.ReLU(inplace=True))
-        super().__init__(*layers, nn.Linear(in_channels, out_channels))
+        super().__init__(*layers, nn.Linear(in_channels, out_channels), init_cfg=init_cfg)

@@ -9,8 +9,8 @@ anchor_view = [
     dict(type="RandomCrop", crop_size=32, padding=4),
     dict(type="RandomFlip", prob=0.5, direction="horizontal"),
     dict(type="AutoAugment", policies="cifar10"),
-    # Filled with the mean: zero once normalised.
-    dict(type="Cutout", shape=16, pad_val=(125, 123, 114), prob=1.0),
+    # A black hole, as in the published code, which cuts before it normalises.
+    dict(type="Cutout", shape=16, pad_val=0, prob=1.0),
 ]
 
 train_dataloader = dict(

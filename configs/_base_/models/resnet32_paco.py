@@ -8,7 +8,12 @@ model = dict(
         in_channels=64,
         feat_channels=32,
         queue_size=1024,
-        projector=dict(type="Projector", num_layers=2, norm=True),
+        projector=dict(
+            type="Projector",
+            num_layers=2,
+            norm=True,
+            init_cfg=dict(type="Kaiming", layer="Linear", mode="fan_in"),
+        ),
         loss=dict(type="PaCoLoss", alpha=0.01, temperature=0.05),
     ),
     momentum=0.999,
