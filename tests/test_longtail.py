@@ -212,3 +212,121 @@ def test_calibration_error_of_the_calibrated_is_small():
 def test_calibration_error_of_unequal_lengths_is_an_error():
     with pytest.raises(ValueError, match=r"\[2, 3\].*\[4\]"):
         longtail.expected_calibration_error(torch.ones(2, 3), torch.zeros(4).long())
+
+
+def test_calibration_bins_against_a_loop(rng):
+    confidence = torch.rand(300, dtype=torch.float64)
+    confidence[:3] = torch.tensor([0.0, 0.2, 1.0])
+    correct = torch.rand(300) < 0.7
+    bins = longtail.calibration_bins(confidence, correct, 5)
+    assert bins.counts.sum() == 300
+    for k in range(5):
+        # 0 has no bin of its own, and 0.2 and 1 close theirs.
+        low = -1 if k == 0 else k / 5
+        members = (confidence > low) & (confidence <= (k + 1) / 5)
+        assert bins.counts[k] == members.sum()
+        assert bins.confidence[k].item() == pytest.approx(confidence[members].mean().item())
+        assert bins.accuracy[k].item() == pytest.approx(correct[members].double().mean().item())
+
+
+def test_an_empty_calibration_bin_is_nan_and_leaves_the_error_alone():
+    bins = longtail.calibration_bins(torch.tensor([0.9, 0.8]), torch.tensor([True, False]), 2)
+    assert bins.counts.tolist() == [0, 2]
+    assert bins.confidence[0].isnan() and bins.accuracy[0].isnan()
+    assert bins.expected_error() == pytest.approx(0.35)
+
+
+@pytest.mark.parametrize("confidence", [-0.1, 1.1, math.nan, math.inf])
+def test_a_confidence_that_is_no_probability_is_an_error(confidence):
+    with pytest.raises(ValueError, match=rf"confidence must lie in \[0, 1\], got {confidence}"):
+        longtail.calibration_bins(torch.tensor([0.5, confidence]), torch.tensor([True, True]))
+
+
+# ---- Comparison of two runs ----------------------------------------------------------------------
+
+
+def two_runs(num_images: int, num_classes: int, better: float):
+    """Labels and the predictions of two runs, the second wrong on this share of the images more."""
+    labels = torch.randint(num_classes, (num_images,))
+    wrong = (labels + 1) % num_classes
+    both_wrong = torch.rand(num_images) < 0.2
+    baseline_wrong = both_wrong | (torch.rand(num_images) < better)
+    return (
+        torch.where(both_wrong, wrong, labels),
+        torch.where(baseline_wrong, wrong, labels),
+        labels,
+    )
+
+
+def test_differences_are_those_of_the_grouped_accuracies():
+    counts = [500, 101, 50, 19, 5]
+    first, second, labels = two_runs(400, 5, 0.3)
+    differences = longtail.paired_difference(first, second, labels, counts, num_resamples=100)
+    accuracy, baseline = (longtail.grouped_accuracy(p, labels, counts) for p in (first, second))
+    assert list(differences) == ["top1", "all", "many", "medium", "few"]
+    for name, value in accuracy.items():
+        assert differences[name].value == pytest.approx(value - baseline[name])
+        assert differences[name].low <= differences[name].value <= differences[name].high
+    top1 = (first == labels).double().mean() - (second == labels).double().mean()
+    assert differences["top1"].value == pytest.approx(top1.item())
+
+
+def test_the_interval_is_about_the_normal_one():
+    first, second, labels = two_runs(4000, 4, 0.1)
+    difference = longtail.paired_difference(first, second, labels, [200] * 4)["all"]
+    gain = (first == labels).double() - (second == labels).double()
+    # Of classes drawn separately: the variances of their means add up.
+    variance = sum(gain[labels == c].var() / (labels == c).sum() for c in range(4)) / 16
+    assert difference.high - difference.low == pytest.approx(
+        2 * 1.96 * variance.sqrt().item(), rel=0.1
+    )
+
+
+def test_runs_are_compared_image_by_image():
+    # 10 of 100 images tell the runs apart, always in one's favour: unpaired, two runs of 50 and 60
+    # right images could not be told apart.
+    labels = torch.zeros(100, dtype=torch.int64)
+    predictions, baseline = labels.clone(), labels.clone()
+    predictions[60:] = baseline[50:] = 1
+    difference = longtail.paired_difference(predictions, baseline, labels, [200, 200])["all"]
+    assert difference.value == pytest.approx(0.1)
+    assert 0 < difference.low < 0.1 < difference.high < 0.2
+
+
+def test_a_run_compared_with_itself_and_groups_without_images():
+    predictions = torch.tensor([0, 1, 1])
+    differences = longtail.paired_difference(
+        predictions, predictions, torch.tensor([0, 0, 1]), [500, 300, 5], num_resamples=50
+    )
+    assert differences["all"] == differences["many"] == (0, 0, 0)
+    assert all(math.isnan(x) for x in (*differences["medium"], *differences["few"]))
+
+
+def test_the_interval_depends_on_the_seed_alone():
+    first, second, labels = two_runs(100, 3, 0.2)
+    expected = longtail.paired_difference(first, second, labels, [9] * 3, 200, seed=3)["all"]
+    torch.manual_seed(5)
+    assert (
+        longtail.paired_difference(first, second, labels, [9] * 3, 200, seed=3)["all"] == expected
+    )
+    assert (
+        longtail.paired_difference(first, second, labels, [9] * 3, 200, seed=4)["all"] != expected
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(baseline=torch.zeros(2).long()), r"\[3\], \[2\] and \[3\]"),
+        (dict(labels=torch.tensor([0, 1, 2])), r"labels must lie in \[0, 2\)"),
+        (dict(level=1.0), r"level must lie in \(0, 1\), got 1.0"),
+        (dict(num_resamples=0), "num_resamples must be at least 1, got 0"),
+    ],
+)
+def test_bad_comparison(change, message):
+    zeros = torch.zeros(3).long()
+    arguments = dict(
+        predictions=zeros, baseline=zeros, labels=zeros, train_class_counts=[5, 5], num_resamples=9
+    )
+    with pytest.raises(ValueError, match=message):
+        longtail.paired_difference(**(arguments | change))

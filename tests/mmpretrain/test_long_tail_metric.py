@@ -5,6 +5,8 @@ import torch
 from mmengine.evaluator import Evaluator
 from mmpretrain.registry import METRICS
 
+from paco import longtail
+
 
 def evaluate(scores, labels, class_counts) -> dict[str, float]:
     """Through the toolbox's evaluator, in batches, as dictionaries of a model's results."""
@@ -27,7 +29,7 @@ def test_against_the_definition(rng):
     num_classes = 9
     counts = [rng.choice([1, 19, 20, 50, 100, 101, 500]) for _ in range(num_classes)]
     labels = torch.randint(num_classes, (200,))
-    scores = torch.randn(200, num_classes)
+    scores = torch.randn(200, num_classes).softmax(dim=1)
     metrics = evaluate(scores, labels, counts)
 
     right = [s.argmax().item() == y for s, y in zip(scores, labels.tolist(), strict=True)]
@@ -46,6 +48,7 @@ def test_against_the_definition(rng):
         "many": mean(a for c, a in accuracy.items() if counts[c] > 100),
         "medium": mean(a for c, a in accuracy.items() if 20 <= counts[c] <= 100),
         "few": mean(a for c, a in accuracy.items() if counts[c] < 20),
+        "calibration_error": longtail.expected_calibration_error(scores, labels),
     }
     assert metrics.keys() == {f"long_tail/{name}" for name in expected}
     for name, value in expected.items():
@@ -55,6 +58,7 @@ def test_against_the_definition(rng):
 def test_an_empty_group_is_nan_and_five_classes_have_no_top5():
     metrics = evaluate(torch.eye(5), torch.arange(5), [200, 150, 120, 5, 5])
     assert math.isnan(metrics.pop("long_tail/medium"))
+    assert metrics.pop("long_tail/calibration_error") == 0
     assert metrics == {f"long_tail/{name}": 100 for name in ("top1", "mean", "many", "few")}
 
 

@@ -99,7 +99,7 @@ def test_the_test_gives_the_metrics_of_the_last_validation(trained, tmp_path):
         line = [line for line in text.splitlines() if f"Epoch({mode})" in line][-1]
         return [word for word in line.split("  ") if "long_tail/" in word]
 
-    assert len(metrics(log, "test")) == 6
+    assert len(metrics(log, "test")) == 7
     assert [m.strip() for m in metrics(log, "test")] == [
         m.strip() for m in metrics(training_log, "val")
     ]
