@@ -4,17 +4,24 @@ step.pt        a training step: loss, queue and centers
 step_run.pt    its inputs for a few steps, the losses and gradients that Python gets, and the
                queue afterwards
 classifier.pt  a small classifier
+modules.pt     all modules with state, and modules_after.pt the same after a step
+modules_run.pt that step's batch and loss
 images.pt      images, labels and Python's logits, as examples/cpp/classify.cpp reads them
+digits.csv     scikit-learn's digits, as examples/cpp/train.cpp reads them
 """
 
+import copy
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
-from torch import nn
+from sklearn.datasets import load_digits
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from paco import deploy
-from paco.nn import ClassCenters, FeatureQueue, PaCoLoss
+from paco.nn import ClassCenters, FeatureQueue, PaCoLoss, momentum_update_
 
 NUM_STEPS, BATCH, DIM, FEATURES, CLASSES = 4, 6, 5, 7, 4
 
@@ -29,6 +36,35 @@ class Tensors(nn.Module):
 
     def forward(self) -> None:
         pass
+
+
+class Modules(nn.Module):
+    """Everything that nn/state_test.cpp has, under the same names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query = nn.Linear(FEATURES, DIM)
+        self.key = nn.Module()
+        self.key.encoder = copy.deepcopy(self.query).requires_grad_(False)
+        self.centers = ClassCenters(FEATURES, CLASSES)
+        self.queue = FeatureQueue(2 * BATCH - 1, DIM)
+        self.loss = PaCoLoss(alpha=0.05, temperature=0.2)
+
+    def step(self, pooled: Tensor, labels: Tensor) -> Tensor:
+        key = self.key.encoder
+        momentum_update_(list(key.parameters()), list(self.query.parameters()), 0.9)
+        keys = F.normalize(key(pooled), dim=1)
+        loss = self.loss(
+            torch.cat([F.normalize(self.query(pooled), dim=1), keys]),
+            torch.cat([labels, labels]),
+            self.centers(pooled),
+            self.queue.features,
+            self.queue.labels,
+            num_anchors=len(labels),
+            queue_size=self.queue.num_valid,
+        )
+        self.queue.enqueue(keys, labels)
+        return loss
 
 
 class Classifier(nn.Module):
@@ -75,12 +111,31 @@ def export_step(folder: Path) -> None:
     )
 
 
+def export_modules(folder: Path) -> None:
+    modules = Modules()
+    modules.centers.set_class_counts([50, 20, 7, 2])
+    nn.init.normal_(modules.query.weight)  # away from the key encoder
+    pooled = torch.randn(2, BATCH, FEATURES)
+    labels = torch.randint(CLASSES, (2, BATCH))
+    with torch.no_grad():
+        modules.step(pooled[0], labels[0])  # something in the queue
+        torch.jit.script(modules).save(str(folder / "modules.pt"))
+        loss = modules.step(pooled[1], labels[1])
+    torch.jit.script(modules).save(str(folder / "modules_after.pt"))
+    save_tensors(folder / "modules_run.pt", pooled=pooled[1], labels=labels[1], loss=loss)
+
+
 def export_classifier(folder: Path) -> None:
     model = Classifier().eval()
     images = torch.randn(100, 3, 12, 12)
     deploy.export_classifier(model, images[:2], folder / "classifier.pt")
     logits = model(images)
     save_tensors(folder / "images.pt", images=images, labels=logits.argmax(1), logits=logits)
+
+
+def export_digits(folder: Path) -> None:
+    digits = load_digits()
+    np.savetxt(folder / "digits.csv", np.c_[digits.target, digits.data], "%d", ",")
 
 
 def save_tensors(path: Path, **tensors: torch.Tensor) -> None:
@@ -91,4 +146,6 @@ if __name__ == "__main__":
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     export_step(folder)
+    export_modules(folder)
     export_classifier(folder)
+    export_digits(folder)

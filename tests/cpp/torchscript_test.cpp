@@ -5,8 +5,12 @@
 
 #include <string>
 
+#include "support/close.h"
+
 namespace paco {
 namespace {
+
+using testing::expect_close;
 
 torch::jit::Module load(const std::string& name) {
   return torch::jit::load(PACO_TEST_MODELS "/" + name);
@@ -14,11 +18,6 @@ torch::jit::Module load(const std::string& name) {
 
 torch::Tensor tensor(const torch::jit::Module& module, const std::string& name) {
   return module.attr(name).toTensor();
-}
-
-void expect_close(const torch::Tensor& value, const torch::Tensor& expected) {
-  EXPECT_TRUE(torch::allclose(value, expected, 1e-5, 1e-6))
-      << "largest difference " << (value - expected).abs().max().item<double>();
 }
 
 TEST(TorchScript, TrainingStepDoesWhatPythonDoes) {
