@@ -20,7 +20,7 @@ from . import auto_augment  # noqa: E402
 from .annotated_images import AnnotatedImages, Annotation  # noqa: E402
 from .cifar_lt import CIFAR10LT, CIFAR100LT  # noqa: E402
 from .class_centers_head import ClassCentersHead  # noqa: E402
-from .class_counts_hook import ClassCountsHook  # noqa: E402
+from .class_counts_hook import ClassCountsHook, class_counts_of  # noqa: E402
 from .data_preprocessor import TwoViewDataPreprocessor  # noqa: E402
 from .deep_resnet import DeepResNet  # noqa: E402
 from .deployment import image_metadata  # noqa: E402
@@ -66,6 +66,7 @@ __all__ = [
     "SmallConvNet",
     "TwoViewDataPreprocessor",
     "auto_augment",
+    "class_counts_of",
     "image_metadata",
     "seed_worker",
 ]

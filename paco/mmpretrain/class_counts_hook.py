@@ -6,13 +6,28 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from paco import longtail
 
 from .class_centers_head import ClassCentersHead
 from .long_tail_metric import LongTailMetric
 
-__all__ = ["ClassCountsHook"]
+__all__ = ["ClassCountsHook", "class_counts_of"]
+
+
+def class_counts_of(dataset: Dataset) -> Tensor:
+    """The number of images of each class of a data set, whose images need not be read for it.
+
+    Args:
+        dataset: One of the toolbox's, with a ``gt_label`` for each image and ``classes`` in its
+            ``metainfo``.
+
+    Returns:
+        int64 [C].
+    """
+    labels = [dataset.get_data_info(i)["gt_label"] for i in range(len(dataset))]
+    return longtail.class_counts(labels, len(dataset.metainfo["classes"]))
 
 
 @HOOKS.register_module()
@@ -45,7 +60,5 @@ class ClassCountsHook(Hook):
 
     def _class_counts(self, runner: Runner) -> Tensor:
         if self._counts is None:
-            dataset = runner.train_dataloader.dataset
-            labels = [dataset.get_data_info(i)["gt_label"] for i in range(len(dataset))]
-            self._counts = longtail.class_counts(labels, len(dataset.metainfo["classes"]))
+            self._counts = class_counts_of(runner.train_dataloader.dataset)
         return self._counts

@@ -1,0 +1,42 @@
+"""tools/test.py --out, in this process, on a model that was not trained."""
+
+import pickle
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+import paco.mmpretrain  # noqa: F401  (mends the toolbox's imports)
+
+# isort: split
+import torch
+from mmpretrain import get_model
+
+ROOT = Path(__file__).parents[2]
+CONFIG = ROOT / "configs" / "digits_lt" / "balanced_softmax.py"
+
+
+@pytest.fixture
+def checkpoint(tmp_path) -> Path:
+    path = tmp_path / "model.pth"
+    torch.save({"state_dict": get_model(str(CONFIG)).state_dict()}, path)
+    return path
+
+
+def test_the_predictions_are_those_of_the_metrics(checkpoint, tmp_path, monkeypatch):
+    out = tmp_path / "predictions.pkl"
+    arguments = [CONFIG, checkpoint, "--work-dir", tmp_path / "work", "--out", out]
+    monkeypatch.setattr(sys, "argv", ["tools/test.py", *map(str, arguments)])
+    runpy.run_path(str(ROOT / "tools" / "test.py"), run_name="__main__")
+    (log,) = (tmp_path / "work").glob("*/*.log")
+
+    samples = pickle.loads(out.read_bytes())
+    labels = torch.cat([sample["gt_label"] for sample in samples])
+    scores = torch.stack([sample["pred_score"] for sample in samples])
+    assert labels.bincount().tolist() == [60] * 10
+    torch.testing.assert_close(scores.sum(dim=1), torch.ones(600))
+    correct = (scores.argmax(dim=1) == labels).double().mean().item()
+    assert f"long_tail/top1: {100 * correct:.4f}" in log.read_text()
+    # Each image has its own tensors; as views they would bring the batch's along, 600 times.
+    assert out.stat().st_size < 2000 * len(samples)

@@ -1,0 +1,52 @@
+"""The look of the figures: colours that colour-blind readers can tell apart, and the PNG file."""
+
+import argparse
+from pathlib import Path
+
+import matplotlib
+from matplotlib.figure import Figure
+
+# Okabe and Ito's, the darker ones first. Markers and dashes tell the runs apart without colour.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+MARKERS = ("o", "s", "^", "D", "v", "P")
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 3)))
+GREY = "#666666"
+DPI = 150
+
+matplotlib.rcParams.update(
+    {
+        "font.size": 9,
+        "axes.titlesize": 10,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "legend.frameon": False,
+        "lines.linewidth": 1.4,
+        "lines.markersize": 4,
+    }
+)
+
+
+def new(width: float, height: float) -> Figure:
+    """An empty figure of this size in inches."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def save(figure: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=DPI, format="png")
+    print(path)
+
+
+def names_of(paths: list[Path]) -> list[str]:
+    """What the runs are called in a legend: the files' stems, or the paths where those agree."""
+    stems = [path.stem for path in paths]
+    names = stems if len(set(stems)) == len(stems) else [str(path) for path in paths]
+    if len(names) > len(COLOURS):
+        raise ValueError(f"{len(COLOURS)} runs at most can be told apart, got {len(names)}")
+    return names
+
+
+def add_out_argument(parser: argparse.ArgumentParser, default: str) -> None:
+    parser.add_argument(
+        "--out", type=Path, default=Path(default), help=f"the figure, a PNG file ({default})"
+    )
