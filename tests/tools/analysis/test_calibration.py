@@ -2,7 +2,7 @@ import calibration
 import pytest
 import torch
 from calibration import draw
-from conftest import check_png, legend_of
+from figure_checks import check_png, legend_of
 from predictions import Predictions, load_predictions
 
 from paco import longtail

@@ -4,7 +4,7 @@ import compare_runs
 import pytest
 import torch
 from compare_runs import draw
-from conftest import CONFIG, check_png, write_predictions
+from figure_checks import CONFIG, check_png, write_predictions
 from predictions import load_classes, load_predictions
 
 from paco import longtail

@@ -1,8 +1,8 @@
 import features
 import pytest
 import torch
-from conftest import CONFIG, check_png
 from features import choose_classes, draw, embed, extract
+from figure_checks import CONFIG, check_png
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS

@@ -1,7 +1,7 @@
 import group_confusion
 import pytest
 import torch
-from conftest import CONFIG, check_png
+from figure_checks import CONFIG, check_png
 from group_confusion import draw
 from predictions import Classes, Predictions, load_classes, load_predictions
 

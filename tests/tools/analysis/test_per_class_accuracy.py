@@ -1,7 +1,7 @@
 import per_class_accuracy
 import pytest
 import torch
-from conftest import CONFIG, check_png, legend_of
+from figure_checks import CONFIG, check_png, legend_of
 from per_class_accuracy import draw, running_mean
 from predictions import Classes, Predictions, load_classes, load_predictions
 

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from conftest import CONFIG, write_predictions
+from figure_checks import CONFIG, write_predictions
 from predictions import check_classes, check_same_images, load_classes, load_predictions
 
 # The sizes of DigitsLT with an imbalance factor of 50.

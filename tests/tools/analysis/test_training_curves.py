@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 import training_curves
-from conftest import check_png, legend_of
+from figure_checks import check_png, legend_of
 from training_curves import draw, read_scalars
 
 
