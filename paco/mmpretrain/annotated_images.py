@@ -29,6 +29,7 @@ class AnnotatedImages(BaseDataset):
     label that is no class and for an image that does not exist; and unless ``test_mode`` is set,
     for a class without an image. An image that exists and cannot be decoded is found when its turn
     comes, and then named in the same way: decoding all of them first would take an epoch's time.
+    ``tools/check_images.py`` does that, once.
 
     Images and annotations lie in a local file system. The arguments are those of
     :class:`mmpretrain.datasets.BaseDataset`.
@@ -64,7 +65,7 @@ class AnnotatedImages(BaseDataset):
             return super().prepare_data(idx)
         except Exception as error:
             info = self.get_data_info(idx)
-            if _is_readable(info["img_path"]):
+            if is_readable(info["img_path"]):
                 raise
             raise self.error(
                 info["place"], f"{info['img_path']} is not an image that can be read"
@@ -106,7 +107,8 @@ class AnnotatedImages(BaseDataset):
             )
 
 
-def _is_readable(path: str) -> bool:
+def is_readable(path: str) -> bool:
+    """Whether the toolbox's ``LoadImageFromFile`` can decode this file."""
     try:
         return mmcv.imread(path) is not None
     except Exception:  # OpenCV's own error for an empty file, the system's for one it cannot open

@@ -2,6 +2,7 @@
 
 import os
 
+import cv2
 import mmcv
 import numpy as np
 from mmpretrain.datasets import CIFAR10, CIFAR100
@@ -63,10 +64,17 @@ class _LongTailed:
             )
         # Decoded once and kept: 3 KB an image, as the archives' form is.
         return [
-            {"img": mmcv.imread(entry.path, channel_order="rgb"), "gt_label": label}
+            {"img": _read_image(entry.path), "gt_label": label}
             for label, name in enumerate(self.CLASSES)
             for entry in sorted(os.scandir(os.path.join(folder, name)), key=lambda e: e.name)
         ]
+
+
+def _read_image(path: str) -> np.ndarray:
+    try:
+        return mmcv.imread(path, channel_order="rgb")
+    except cv2.error as error:
+        raise ValueError(f"{path} is not an image that can be read") from error
 
 
 @DATASETS.register_module()

@@ -96,6 +96,13 @@ def test_folders_that_are_not_the_classes_are_an_error(folder):
         build(folder)
 
 
+@pytest.mark.parametrize("content", [b"", b"no image"])
+def test_an_image_that_cannot_be_read_is_named(folder, content):
+    (folder / "train" / "automobile" / "003.png").write_bytes(content)
+    with pytest.raises(ValueError, match=r"automobile/003\.png is not an image that can be read"):
+        build(folder)
+
+
 @pytest.mark.parametrize(("factor", "size"), [(100, 10847), (50, 12608), (10, 19573)])
 def test_cifar_100_lt_has_the_published_size(tmp_path, monkeypatch, factor, size):
     balanced = [{"gt_label": c} for c in range(100) for _ in range(500)]
