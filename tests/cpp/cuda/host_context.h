@@ -1,7 +1,6 @@
 #pragma once
 
 #include <paco/ops/cuda/element.h>
-#include <pthread.h>
 
 #include <algorithm>
 #include <array>
@@ -12,16 +11,16 @@
 #include <cstring>
 #include <deque>
 #include <memory>
-#include <mutex>
 #include <new>
 #include <string>
-#include <thread>
 #include <vector>
 
-// Runs the bodies of CUDA kernels on the host, one thread for each CUDA thread. It proves the
+#include "fibers.h"
+
+// Runs the bodies of CUDA kernels on the host, a fibre for each CUDA thread. It proves the
 // algorithm (indices, tails, barriers), not the hardware. What helps to find mistakes:
 //
-// - Barriers are real, so ThreadSanitizer sees a missing one as a data race.
+// - ThreadSanitizer sees a missing barrier as a data race; one that not all threads reach aborts.
 // - Shared memory starts as NaN in every type of number.
 // - An asynchronous copy may happen at any time from its issue until it is waited for: its target
 // is
@@ -42,23 +41,6 @@ struct LaunchReport {
   int64_t bank_conflicts = 0;
 };
 
-// POSIX's barrier: ThreadSanitizer knows it, and with far more threads than processors it is faster
-// than std::barrier, whose waiters spin and sleep.
-class Barrier {
- public:
-  explicit Barrier(int num_threads) {
-    pthread_barrier_init(&barrier_, nullptr, static_cast<unsigned>(num_threads));
-  }
-  Barrier(const Barrier&) = delete;
-  Barrier& operator=(const Barrier&) = delete;
-  ~Barrier() { pthread_barrier_destroy(&barrier_); }
-
-  void arrive_and_wait() { pthread_barrier_wait(&barrier_); }
-
- private:
-  pthread_barrier_t barrier_;
-};
-
 class HostContext {
  public:
   static constexpr int kWarpSize = 32;
@@ -67,8 +49,9 @@ class HostContext {
   struct Launch {
     Grid grid;
     int num_threads;
-    std::mutex mutex;
-    LaunchReport report;
+    // Not a lock's, which would order what the threads do otherwise and so hide races.
+    std::atomic<const char*> violated_check{""};
+    std::atomic<int64_t> bank_conflicts{0};
   };
 
   struct Warp {
@@ -223,9 +206,7 @@ class HostContext {
   }
 
   void check(bool holds, const char* message) {
-    if (holds) return;
-    const std::lock_guard lock(launch_.mutex);
-    launch_.report.violated_check = message;
+    if (!holds) launch_.violated_check.store(message, std::memory_order_relaxed);
   }
 
  private:
@@ -282,8 +263,7 @@ class HostContext {
         for (size_t r = 0; r < 8; ++r) {
           banks |= 1u << reinterpret_cast<uintptr_t>(rows[8 * m + r]) / 16 % 8;
         }
-        const std::lock_guard lock(launch_.mutex);
-        launch_.report.bank_conflicts += 8 - std::popcount(banks);
+        launch_.bank_conflicts.fetch_add(8 - std::popcount(banks), std::memory_order_relaxed);
       }
     }
     return rows;
@@ -315,29 +295,26 @@ class HostContext {
   int num_commits_ = 0;
 };
 
-// Runs `body(context)` for every thread of every block. Blocks run at the same time, as far as a
-// bound on threads allows: races between them are found too.
+// Runs `body(context)` for every thread of every block. Blocks run at the same time, as far as
+// there are fibres: races between them are found too.
 template <typename Body>
 LaunchReport launch_on_host(Grid grid, int num_threads, int shared_bytes, const Body& body) {
-  constexpr int64_t kMaxThreads = 512;
-  HostContext::Launch launch{grid, num_threads, {}, {}};
+  HostContext::Launch launch{grid, num_threads};
   const int64_t num_blocks = grid.x * grid.y;
-  const int64_t batch = std::max<int64_t>(1, kMaxThreads / num_threads);
+  const int64_t batch = Fibers::kMaxFibers / num_threads;
   for (int64_t begin = 0; begin < num_blocks; begin += batch) {
     std::vector<std::unique_ptr<HostContext::Block>> blocks;
-    std::vector<std::jthread> threads;
     for (int64_t i = begin; i < std::min(begin + batch, num_blocks); ++i) {
       blocks.push_back(std::make_unique<HostContext::Block>(num_threads, shared_bytes));
-      for (int thread = 0; thread < num_threads; ++thread) {
-        threads.emplace_back([&launch, &body, &block = *blocks.back(), thread, i] {
-          HostContext context(launch, block, thread, i % launch.grid.x, i / launch.grid.x);
-          body(context);
-        });
-      }
     }
-    threads.clear();  // joins them, before the blocks go
+    Fibers::pool().run(static_cast<int>(blocks.size()) * num_threads, [&](int fiber) {
+      const int block = fiber / num_threads;
+      HostContext context(launch, *blocks[static_cast<size_t>(block)], fiber % num_threads,
+                          (begin + block) % grid.x, (begin + block) / grid.x);
+      body(context);
+    });
   }
-  return launch.report;
+  return {launch.violated_check.load(), launch.bank_conflicts.load()};
 }
 
 }  // namespace paco::cuda
