@@ -1,6 +1,7 @@
 # make demo             trains on digits, exports, and classifies from C++: under five minutes
 # make test             every test, in both environments and from C++
 # make lint             formatting and static checks; make format mends the former
+# make docs             the Python reference, into build/docs
 # make test-sanitize    the C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer
 # make test-cuda-build  builds libpaco with its CUDA kernels and tests what needs no GPU (needs nvcc)
 # make test-cuda        the tests that need a GPU, and compute-sanitizer on some of them
@@ -26,7 +27,7 @@ CMAKE_PREFIXES = -DCMAKE_PREFIX_PATH="$(CURDIR)/paco;$$($(BIN)/python -c 'import
 CMAKE_PYTHON = -DPython_EXECUTABLE="$(CURDIR)/$(BIN)/python"
 CMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" cmake -G Ninja
 
-.PHONY: demo test test-python test-onedl test-cpp test-sanitize test-cuda-build test-cuda bench-cuda lint format clean
+.PHONY: demo test test-python test-onedl test-cpp test-sanitize test-cuda-build test-cuda bench-cuda lint docs format clean
 
 demo: .venv/paco
 	$(BIN)/python tools/demo.py
@@ -82,6 +83,10 @@ lint: .venv/paco .venv/dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/clang-format --dry-run --Werror $(CPP_FILES)
+
+docs: .venv/paco .venv/dev
+	$(BIN)/sphinx-build -E -W --keep-going -q docs/api $(BUILD)/docs
+	@echo $(BUILD)/docs/index.html
 
 format: .venv/dev
 	$(BIN)/ruff check --fix

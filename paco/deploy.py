@@ -121,8 +121,9 @@ def export_classifier(
     size.
 
     Args:
-        model: images to logits, the prior left out (backbone and :meth:`ClassCenters.predict`).
-            It is exported in evaluation mode; its own mode is left as it was.
+        model: images to logits, the prior left out (backbone and
+            :meth:`paco.nn.ClassCenters.predict`). It is exported in evaluation mode; its own mode
+            is left as it was.
         example: a batch such as the model will see, [N, ...], on the model's device.
         path: file to write.
         metadata: texts to keep in the file, by name, such as those of :func:`image_metadata`;

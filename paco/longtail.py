@@ -28,7 +28,7 @@ def class_counts(labels: Tensor | Sequence[int], num_classes: int) -> Tensor:
 
     Args:
         labels: int64 [N], each in [0, num_classes).
-        num_classes: C.
+        num_classes: C, the number of classes.
 
     Returns:
         int64 [C].
@@ -145,7 +145,7 @@ def per_class_accuracy(predictions: Tensor, labels: Tensor, num_classes: int) ->
     Args:
         predictions: int64 [N], predicted classes.
         labels: int64 [N], true classes, each in [0, num_classes).
-        num_classes: C.
+        num_classes: C, the number of classes.
 
     Returns:
         float64 [C], NaN for a class without a sample.
@@ -266,8 +266,11 @@ class Difference(NamedTuple):
     """How much more accurate one run is than another, and the interval of that figure."""
 
     value: float
+    """In [-1, 1], positive where the first run is better."""
     low: float
+    """Lower end of the interval."""
     high: float
+    """Upper end of the interval."""
 
 
 def paired_difference(

@@ -144,7 +144,7 @@ class ClassCenters(nn.Module):
 
     Args:
         in_features: F, the width of the pooled features.
-        num_classes: C.
+        num_classes: C, the number of classes.
         bias: learn an additive bias.
         supt: temperature of the centers, > 0.
         cosine: compare directions only: the rows of features and centers are scaled to unit length.

@@ -17,9 +17,12 @@ NAMED_AT_MOST = 3  # missing files or empty classes, in a message
 class Annotation(NamedTuple):
     """An image, its label, and where in the annotation file a person finds it."""
 
-    path: str  # below the data set's image folder
+    path: str
+    """The image's file, below the data set's image folder."""
     label: int
+    """Its class."""
     place: str
+    """Such as "line 7"."""
 
 
 class AnnotatedImages(BaseDataset):

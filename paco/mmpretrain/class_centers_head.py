@@ -18,7 +18,7 @@ class ClassCentersHead(ClsHead):
     and with ``prior=False`` plain cross entropy: PaCo's two natural baselines.
 
     Args:
-        num_classes (int): C.
+        num_classes (int): C, the number of classes.
         in_channels (int): Width of the pooled features.
         prior (bool): Add the log prior of the training set to the training logits. The counts come
             from :class:`ClassCountsHook`, or from :meth:`set_class_counts`. Defaults to True.

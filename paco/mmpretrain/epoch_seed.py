@@ -33,6 +33,9 @@ def seed_worker(worker_id: int) -> None:
     """Seeds a dataloader's worker from torch's seed, which is drawn for each epoch and worker.
 
     The toolbox's default seeds every epoch's workers alike.
+
+    Args:
+        worker_id: Not used; torch's seed differs between workers.
     """
     seed = torch.initial_seed() % 2**32
     random.seed(seed)

@@ -13,7 +13,7 @@ class InferenceClassifier(nn.Module):
     projector and queue, serve training alone and stay behind.
 
     Args:
-        model (ImageClassifier): A classifier with a :class:`ClassCentersHead`.
+        model (mmpretrain.models.ImageClassifier): A classifier with a :class:`ClassCentersHead`.
     """
 
     def __init__(self, model: ImageClassifier) -> None:

@@ -11,8 +11,7 @@ __all__ = ["LongTailMetric"]
 
 @METRICS.register_module()
 class LongTailMetric(BaseMetric):
-    """Top-1, top-5, mean per-class accuracy over all, many, medium and few-shot classes, and
-    expected calibration error.
+    """Top-1, top-5 and mean per-class accuracy over many, medium and few shots; calibration error.
 
     Many-shot classes have more than 100 training images, few-shot ones fewer than 20. The metrics
     are percentages named ``top1``, ``top5`` (with more than 5 classes), ``mean``, ``many``,

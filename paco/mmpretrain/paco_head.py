@@ -25,7 +25,7 @@ class PaCoHead(ClassCentersHead):
     the queue holds the key views of past steps. At inference only the class centers are used.
 
     Args:
-        num_classes (int): C.
+        num_classes (int): C, the number of classes.
         in_channels (int): Width of the pooled features.
         feat_channels (int): Width of a contrastive feature, D.
         queue_size (int): Keys in the queue, K.
