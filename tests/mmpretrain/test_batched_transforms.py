@@ -1,0 +1,233 @@
+"""The batched transforms against the toolbox's own: each operation pixel by pixel where nothing is
+drawn, and what is drawn by its statistics."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from mmcv.transforms import Compose
+from mmengine.config import Config
+from mmpretrain.registry import TRANSFORMS
+from torch import Tensor
+from torch.nn import functional as F
+
+from paco.mmpretrain.batched_transforms import transform_batch
+
+CONFIGS = "configs/cifar100_lt"
+
+
+def smooth_images(count: int, size: int = 32) -> Tensor:
+    """uint8 [N, 3, H, W] with the contrasts and the edges of photographs, roughly."""
+    coarse = 60 * torch.randn(count, 3, 6, 6) + 128
+    fine = 12 * torch.randn(count, 3, size, size)
+    images = F.interpolate(coarse, size=(size, size), mode="bicubic") + fine
+    return images.round().clamp(0, 255).to(torch.uint8)
+
+
+def one_by_one(transform: object, images: Tensor, bgr: bool = False) -> Tensor:
+    """The toolbox's own transform of each image; ``bgr`` for one that takes images for BGR."""
+    order = slice(None, None, -1) if bgr else slice(None)
+    results = []
+    for image in images.permute(0, 2, 3, 1).numpy():
+        result = transform({"img": np.ascontiguousarray(image[..., order])})["img"]
+        results.append(torch.from_numpy(np.asarray(result)[..., order].copy()))
+    return torch.stack(results).permute(0, 3, 1, 2)
+
+
+def mean_difference(a: Tensor, b: Tensor) -> float:
+    return (a.float() - b.float()).abs().mean().item()
+
+
+# ---- Nothing is drawn ----------------------------------------------------------------------------
+
+# The settings, whether the toolbox takes the image for BGR, and the mean difference allowed, in
+# grey levels. Interpolations differ in how finely they place a pixel.
+OPERATIONS = {
+    "Shear": (dict(magnitude=0.23), False, 1.5),
+    "Shear, vertical": (dict(magnitude=0.1, direction="vertical"), False, 1.5),
+    "Translate": (dict(magnitude=0.3), False, 0.1),
+    "Translate, vertical": (dict(magnitude=0.17, direction="vertical"), False, 0.1),
+    "Rotate": (dict(angle=17.0), False, 0.5),
+    "AutoContrast": ({}, False, 1),
+    "Invert": ({}, False, 0),
+    "Equalize": ({}, False, 2),
+    "Solarize": (dict(thr=110.5), False, 0),
+    "Posterize": (dict(bits=5), False, 0),
+    "Contrast": (dict(magnitude=0.6), True, 1),
+    "ColorTransform": (dict(magnitude=0.5), True, 1),
+    "Brightness": (dict(magnitude=0.4), False, 1),
+    "Sharpness": (dict(magnitude=0.7), False, 1),
+    "GaussianBlur": (dict(radius=1.3), False, 1),
+}
+SIGNED = {"Shear", "Translate", "Rotate", "Contrast", "ColorTransform", "Brightness", "Sharpness"}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_operation_is_the_toolbox_s(name):
+    settings, bgr, tolerance = OPERATIONS[name]
+    kind = name.split(",")[0]
+    images = smooth_images(12)
+    for negative in (0.0, 1.0) if kind in SIGNED else (None,):
+        sign = {} if negative is None else dict(random_negative_prob=negative)
+        transform = TRANSFORMS.build(dict(type=kind, prob=1.0, **sign, **settings))
+        before = images.clone()
+        actual = transform_batch(transform, images)
+        if kind == "Rotate":  # the toolbox fills the first channel alone, given one number
+            transform.pad_val = (128, 128, 128)
+        expected = one_by_one(transform, images, bgr)
+        assert torch.equal(images, before)
+        assert actual.dtype == torch.uint8
+        assert mean_difference(actual, expected) <= tolerance
+        assert mean_difference(images, expected) > 3 * tolerance  # it did something
+
+
+@pytest.mark.parametrize("order", range(4))
+@pytest.mark.parametrize("negative", [False, True])
+def test_color_jitter_of_one_kind_is_torchvision_s(order, negative):
+    # A range of one value: nothing but the order of one is drawn.
+    kind = ["brightness", "contrast", "saturation", "hue"][order]
+    value = (-0.08 if negative else 0.08) if kind == "hue" else (0.7 if negative else 1.3)
+    transform = TRANSFORMS.build({"type": "torchvision/ColorJitter", kind: (value, value)})
+    pipeline = Compose([dict(type="NumpyToPIL"), transform, dict(type="PILToNumpy")])
+    images = smooth_images(12)
+    actual = transform_batch(pipeline, images)
+    expected = one_by_one(pipeline, images)
+    # PIL's hue is a byte, of which a whole turn has 255.
+    assert mean_difference(actual, expected) < (2.5 if kind == "hue" else 1)
+    assert mean_difference(images, expected) > 4
+
+
+# ---- What is drawn -------------------------------------------------------------------------------
+
+
+def test_crop_takes_every_place_of_the_padded_image():
+    transform = TRANSFORMS.build(dict(type="RandomCrop", crop_size=8, padding=2, pad_val=7))
+    image = torch.arange(3 * 64, dtype=torch.uint8).view(1, 3, 8, 8)
+    padded = F.pad(image, [2] * 4, value=7)
+    crops = {
+        padded[..., y : y + 8, x : x + 8].numpy().tobytes() for y in range(5) for x in range(5)
+    }
+    drawn = transform_batch(transform, image.expand(1000, -1, -1, -1))
+    assert {crop[None].numpy().tobytes() for crop in drawn} == crops
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        dict(type="RandomFlip", prob=0.3, direction="horizontal"),
+        dict(type="torchvision/RandomHorizontalFlip", p=0.3),
+        dict(type="torchvision/RandomGrayscale", p=0.3),
+        dict(type="Invert", prob=0.3),
+        dict(type="RandomApply", prob=0.3, transforms=[dict(type="Invert", prob=1.0)]),
+    ],
+    ids=lambda config: config["type"],
+)
+def test_probability(config):
+    transform = TRANSFORMS.build(config)
+    images = smooth_images(1).expand(2000, -1, -1, -1)
+    changed = (transform_batch(transform, images) != images).flatten(1).any(1).float().mean().item()
+    assert abs(changed - 0.3) < 5 * math.sqrt(0.3 * 0.7 / 2000)
+
+
+def test_cutout_cuts_as_the_toolbox_does():
+    transform = TRANSFORMS.build(dict(type="Cutout", shape=16, pad_val=0, prob=1.0))
+    images = torch.full((3000, 3, 32, 32), 200, dtype=torch.uint8)
+    actual = (transform_batch(transform, images) == 0).float().mean((0, 1))
+    expected = (one_by_one(transform, images) == 0).float().mean((0, 1))
+    assert (actual - expected).abs().max() < 0.06  # of two samples of 3000
+    assert abs(actual.mean() - expected.mean()) < 0.01
+
+
+def test_resized_crop_draws_as_torchvision_does():
+    # Of an image whose colours are its coordinates, a crop shows where it is and how large.
+    y, x = torch.meshgrid(torch.arange(32), torch.arange(32), indexing="ij")
+    image = torch.stack([8 * x, 8 * y, 0 * x]).to(torch.uint8)
+    images = image.expand(3000, -1, -1, -1)
+    transform = TRANSFORMS.build(
+        dict(type="torchvision/RandomResizedCrop", size=32, scale=(0.2, 1.0))
+    )
+    pipeline = Compose([dict(type="NumpyToPIL"), transform, dict(type="PILToNumpy")])
+
+    def statistics(crops: Tensor) -> Tensor:
+        x, y = crops[:, 0].float() / 8, crops[:, 1].float() / 8
+        width = x[:, 0, -1] - x[:, 0, 0] + 1
+        height = y[:, -1, 0] - y[:, 0, 0] + 1
+        values = torch.stack(
+            [x[:, 0, 0], y[:, 0, 0], width, height, width * height, (width / height).log()]
+        )
+        return torch.cat([values.mean(1), values.std(1)])
+
+    actual = statistics(transform_batch(pipeline, images))
+    expected = statistics(one_by_one(pipeline, images))
+    #        left top   w    h  area   ratio, then their deviations
+    scale = [6.5, 6.5, 6.5, 6.5, 240, 0.17] * 2
+    assert ((actual - expected).abs() < 0.1 * torch.tensor(scale)).all(), (actual, expected)
+
+
+def test_resized_crop_of_a_whole_image_is_the_image():
+    transform = TRANSFORMS.build(
+        dict(type="torchvision/RandomResizedCrop", size=32, scale=(1.0, 1.0), ratio=(1.0, 1.0))
+    )
+    images = smooth_images(5)
+    assert torch.equal(transform_batch(transform, images), images)
+
+
+def test_blur_draws_from_its_range():
+    transform = TRANSFORMS.build(
+        dict(type="GaussianBlur", magnitude_range=(0.1, 2.0), magnitude_std="inf", prob=1.0)
+    )
+    images = smooth_images(1).expand(1500, -1, -1, -1)
+
+    def sharpness(x: Tensor) -> Tensor:
+        steps = (x[..., 1:].float() - x[..., :-1].float()).abs().mean((1, 2, 3))
+        return steps.quantile(torch.tensor([0.05, 0.25, 0.5, 0.75, 0.95]))
+
+    actual, expected = (
+        sharpness(transform_batch(transform, images)),
+        sharpness(one_by_one(transform, images)),
+    )
+    torch.testing.assert_close(actual, expected, rtol=0.12, atol=0.3)
+
+
+@pytest.mark.parametrize("view", [0, 1])
+@pytest.mark.parametrize("recipe", ["paco", "gpaco"])
+def test_a_recipe_s_views_have_the_toolbox_s_statistics(recipe, view):
+    config = Config.fromfile(f"{CONFIGS}/{recipe}_if100.py")
+    multi_view = TRANSFORMS.build(config.train_dataloader.dataset.pipeline[0])
+    pipeline = multi_view.transforms[view]
+    images = smooth_images(1200)
+
+    def statistics(views: Tensor) -> Tensor:
+        values = views.float()
+        steps = (values[..., 1:] - values[..., :-1]).abs()
+        greyness = (values.amax(1) - values.amin(1)).mean()
+        of_image = values.mean((1, 2, 3))
+        return torch.stack(
+            [values.mean(), values.std(), steps.mean(), greyness, of_image.std()]
+            + [(views == value).float().mean() * 100 for value in (0, 128, 255)]
+        )
+
+    actual = statistics(transform_batch(pipeline, images))
+    expected = statistics(one_by_one(pipeline, images))
+    torch.testing.assert_close(actual, expected, rtol=0.08, atol=0.4)
+
+
+def test_a_seed_repeats_the_draws():
+    multi_view = TRANSFORMS.build(
+        Config.fromfile(f"{CONFIGS}/paco_if100.py").train_dataloader.dataset.pipeline[0]
+    )
+    images = smooth_images(40)
+    for pipeline in multi_view.transforms:
+        torch.manual_seed(3)
+        first = transform_batch(pipeline, images)
+        other = transform_batch(pipeline, images)
+        torch.manual_seed(3)
+        assert torch.equal(transform_batch(pipeline, images), first)
+        assert not torch.equal(other, first)
+
+
+def test_a_transform_without_a_batched_form_is_named():
+    images = smooth_images(2)
+    with pytest.raises(TypeError, match=r"no batched form of.*Lighting"):
+        transform_batch(TRANSFORMS.build(dict(type="Lighting", eigval=[1], eigvec=[[1]])), images)
