@@ -13,7 +13,7 @@ std::string explain(const std::exception& error) {
   std::string line;
   while (std::getline(text, line) && line.empty()) {
   }
-  return line;
+  return line.substr(0, line.find(". "));
 }
 
 }  // namespace paco::classify

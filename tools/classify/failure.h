@@ -10,7 +10,7 @@ struct Failure : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// What an error says, without PyTorch's stack of C++ functions: its first line.
+/// What an error says, without PyTorch's advice and its stack of C++ functions: the first sentence.
 std::string explain(const std::exception& error);
 
 }  // namespace paco::classify

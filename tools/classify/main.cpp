@@ -117,8 +117,10 @@ int main(int argc, char** argv) {
   }
   try {
     return paco::classify::run(paco::classify::parse_arguments(argc, argv));
+  } catch (const paco::classify::Failure& failure) {
+    std::fprintf(stderr, "paco-classify: %s\n", failure.what());
   } catch (const std::exception& error) {
     std::fprintf(stderr, "paco-classify: %s\n", paco::classify::explain(error).c_str());
-    return 2;
   }
+  return 2;
 }
