@@ -1,4 +1,4 @@
-"""Every link between the project's own files leads somewhere."""
+"""Every link between the project's own files leads somewhere, and every file named is there."""
 
 import re
 from pathlib import Path
@@ -33,3 +33,11 @@ def test_its_links_lead_somewhere(page):
         target = (page.parent / path).resolve() if path else page
         assert target.exists(), link
         assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_programs_it_names_are_there(page):
+    named = re.findall(
+        r"(?<![\w/.])(?:tools|configs|examples|benchmarks)/[\w/]+\.(?:py|sh)\b", page.read_text()
+    )
+    assert [path for path in named if not (ROOT / path).exists()] == []
