@@ -336,7 +336,11 @@ def _write_aoti(
     torch._inductor.aoti_compile_and_package(
         program,
         package_path=os.fspath(path),
-        inductor_configs={"aot_inductor.metadata": texts},
+        inductor_configs={
+            "aot_inductor.metadata": texts,
+            # The threads of the process that loads it, not those of this one.
+            "cpp.dynamic_threads": True,
+        },
     )
 
 

@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 import warnings
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,16 @@ def test_classifier_file_in_bfloat16(classifier, tmp_path, suffix):
     # bfloat16 it is, and no worse: 8 bits.
     assert 1e-4 < difference < 0.03
     torch.testing.assert_close(y, expected, rtol=0, atol=0.03 * expected.abs().max().item())
+
+
+def test_compiled_classifier_takes_the_threads_of_its_process(classifier, tmp_path):
+    path = tmp_path / "model.pt2"
+    deploy.export_classifier(classifier, torch.randn(2, 3, 9, 9), path)
+    with zipfile.ZipFile(path) as archive:
+        sources = [archive.read(name) for name in archive.namelist() if name.endswith(".cpp")]
+    code = b"".join(sources)
+    assert b"#pragma omp parallel" in code
+    assert b"num_threads(" not in code
 
 
 def test_formats_that_do_not_exist_are_refused(classifier, tmp_path):

@@ -79,6 +79,8 @@ def main() -> None:
         "--cfg-options", nargs="+", action=DictAction, help="override settings of the config"
     )
     args = parser.parse_args()
+    if args.bf16 and args.format not in ("pt", "pt2"):
+        parser.error(f"--bf16 is for pt and pt2, not for {args.format}")
 
     cfg = Config.fromfile(args.config)
     if args.cfg_options:

@@ -1,0 +1,36 @@
+"""The Python package is a CMake prefix: a project elsewhere links the libpaco inside it."""
+
+import os
+import shutil
+import subprocess
+import sysconfig
+from pathlib import Path
+
+import torch
+
+import paco
+from paco import deploy
+from paco.nn import ClassCenters, FeatureQueue, PaCoLoss
+
+PACKAGE = Path(paco.__file__).parent
+STRANGER = Path(__file__).parent / "cpp" / "stranger"
+
+
+def test_a_project_finds_the_package_and_runs_with_it(tmp_path):
+    step = deploy.TrainingStep(
+        PaCoLoss(alpha=0.05, temperature=0.2), FeatureQueue(4, 3), ClassCenters(5, 2)
+    )
+    deploy.export_training_step(step, tmp_path / "step.pt")
+    prefixes = [str(PACKAGE)]
+    if not (PACKAGE.parent / "torch").exists():  # an editable install; a wheel finds it itself
+        prefixes.append(torch.utils.cmake_prefix_path)
+    scripts = sysconfig.get_path("scripts")
+    cmake = shutil.which("cmake", path=os.pathsep.join([scripts, os.environ["PATH"]]))
+    build = tmp_path / "build"
+    configure = [cmake, "-S", STRANGER, "-B", build, f"-DCMAKE_PREFIX_PATH={';'.join(prefixes)}"]
+    subprocess.run(configure, check=True)
+    subprocess.run([cmake, "--build", build, "--target", "as_needed"], check=True)
+    result = subprocess.run(
+        [build / "as_needed", tmp_path / "step.pt"], capture_output=True, text=True, env={}
+    )
+    assert result.stdout == "loaded\n", result.stderr

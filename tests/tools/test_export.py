@@ -1,0 +1,117 @@
+"""Each format of tools/export.py, from the command line to a file that does what the model does."""
+
+import hashlib
+import runpy
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmpretrain import get_model
+
+import paco
+from paco import deploy
+from paco.mmpretrain import DigitsLT
+
+ROOT = Path(__file__).parents[2]
+CONFIG = ROOT / "configs" / "digits_lt" / "paco.py"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
+    """As training leaves one, of a model with statistics and keys that are not the first ones."""
+    path = tmp_path_factory.mktemp("checkpoint") / "epoch_1.pth"
+    torch.manual_seed(0)
+    model = get_model(str(CONFIG)).train()
+    model.head.set_class_counts(torch.arange(10, 0, -1))
+    model.backbone(torch.randn(64, 1, 8, 8))
+    model.head.queue.enqueue(
+        torch.randn(20, model.head.queue.features.size(1)), torch.arange(20) % 10
+    )
+    meta = dict(dataset_meta=DigitsLT.METAINFO)
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), path)
+    return path
+
+
+def export(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
+    monkeypatch.setattr(sys, "argv", ["export.py", str(CONFIG), *map(str, arguments)])
+    runpy.run_path(str(ROOT / "tools" / "export.py"), run_name="__main__")
+
+
+@pytest.mark.parametrize(
+    ("options", "file", "tolerance"),
+    [
+        ((), "classifier.pt", 1e-5),
+        (("--bf16",), "classifier.pt", 0.05),
+        (("--format", "pt2"), "classifier.pt2", 1e-5),
+        (("--format", "pt2", "--bf16"), "classifier.pt2", 0.05),
+        (("--format", "onnx"), "classifier.onnx", 1e-5),
+    ],
+    ids=["pt", "pt-bf16", "pt2", "pt2-bf16", "onnx"],
+)
+def test_the_exported_classifier_is_the_model(
+    checkpoint, tmp_path, monkeypatch, capsys, options, file, tolerance
+):
+    export(monkeypatch, checkpoint, "--shape", 1, 8, 8, "--work-dir", tmp_path, *options)
+    said = capsys.readouterr().out
+    assert f"{tmp_path / file}: normalised images [N, 1, 8, 8] to logits, which agree" in said
+
+    classifier, texts = deploy.load(tmp_path / file)
+    model = get_model(str(CONFIG), pretrained=str(checkpoint)).eval()
+    for n in (1, 5, 64):
+        images = torch.randn(n, 1, 8, 8)
+        with torch.no_grad():
+            expected = model(images)
+        logits = classifier(images)
+        assert logits.dtype == torch.float32
+        bound = tolerance * expected.abs().max().item()
+        torch.testing.assert_close(logits, expected, rtol=0, atol=bound)
+    assert (logits - expected).abs().max() > 0 or tolerance < 0.05  # bfloat16 it is
+
+    assert texts["config"] == Config.fromfile(CONFIG).pretty_text
+    assert texts["checkpoint"] == checkpoint.name
+    assert texts["checkpoint_sha256"] == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    assert texts["paco_version"] == paco.__version__
+    assert texts["torch_version"] == torch.__version__
+    assert texts["dtype"] == ("bfloat16" if "--bf16" in options else "float32")
+    toolbox = dict(entry.split() for entry in texts["toolbox"].split(", "))
+    assert toolbox and all(metadata.version(name) == v for name, v in toolbox.items())
+    assert texts["classes"].split() == list("0123456789")
+    assert texts["channels"] == "GRAY"
+    assert texts["input_shape"] == "1,8,8"
+
+
+def test_the_exported_training_step_is_the_heads(checkpoint, tmp_path, monkeypatch, capsys):
+    export(monkeypatch, checkpoint, "--format", "training-step", "--work-dir", tmp_path)
+    assert "one step agrees with the model's" in capsys.readouterr().out
+    step, texts = deploy.load(tmp_path / "training_step.pt")
+    assert texts["checkpoint"] == checkpoint.name
+    head = get_model(str(CONFIG), pretrained=str(checkpoint)).head
+    assert step.queue.state[1] == head.queue.num_valid == 20
+    dim, width = head.queue.features.size(1), head.centers.weight.size(1)
+    batch = torch.randn(6, dim), torch.randn(6, dim), torch.randn(6, width), torch.randint(10, (6,))
+    expected = deploy.TrainingStep(head.loss_module, head.queue, head.centers)
+    torch.testing.assert_close(step(*batch), expected(*batch))
+    assert torch.equal(step.queue.labels, head.queue.labels)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--format", "onnx", "--bf16"), "--bf16 is for pt and pt2, not for onnx"),
+        (
+            ("--format", "training-step", "--bf16"),
+            "--bf16 is for pt and pt2, not for training-step",
+        ),
+        ((), "say it, such as --shape 3 32 32"),
+    ],
+)
+def test_what_cannot_be_exported_is_a_sentence(
+    checkpoint, tmp_path, monkeypatch, capsys, arguments, message
+):
+    with pytest.raises(SystemExit) as exit:
+        export(monkeypatch, checkpoint, "--work-dir", tmp_path, *arguments)
+    assert message in str(exit.value) + capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
