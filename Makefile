@@ -51,7 +51,7 @@ test-cpp: .venv/paco
 test-sanitize: .venv/paco
 	$(CMAKE) -S . -B $(BUILD)/sanitize -DPACO_TESTS=ON -DPACO_SANITIZE=address,undefined \
 	    -DCMAKE_BUILD_TYPE=RelWithDebInfo $(CMAKE_PREFIXES) $(CMAKE_PYTHON)
-	$(BIN)/cmake --build $(BUILD)/sanitize --parallel $(MAX_JOBS)
+	$(BIN)/cmake --build $(BUILD)/sanitize --target paco_tests train --parallel $(MAX_JOBS)
 	$(BIN)/ctest --test-dir $(BUILD)/sanitize --output-on-failure
 
 # The kernels' bodies on the host, with barriers under ThreadSanitizer's eyes; then the library.
