@@ -98,12 +98,18 @@ def draw(
     # A legend without the colour of a class.
     ax.scatter([], [], c=fig.GREY, s=9, label="image")
     ax.scatter([], [], c="w", s=160, marker="*", edgecolors="k", linewidths=0.8, label="center")
-    for c, point in zip(chosen.tolist(), center_points, strict=True):
+    distance = np.linalg.norm(center_points[:, None] - center_points, axis=2)
+    np.fill_diagonal(distance, np.inf)
+    for c, point, nearest in zip(chosen.tolist(), center_points, distance.argmin(1), strict=True):
+        # The name points away from the nearest center, whose name points the other way.
+        right, above = point >= center_points[nearest]
         ax.annotate(
             classes.names[c],
             point,
-            xytext=(7, 5),
+            xytext=(7 if right else -7, 5 if above else -5),
             textcoords="offset points",
+            ha="left" if right else "right",
+            va="bottom" if above else "top",
             fontweight="bold",
             bbox=dict(boxstyle="round,pad=0.15", fc="w", ec="none", alpha=0.7),
         )
@@ -111,7 +117,8 @@ def draw(
     ax.set(xlabel=axes_names[0], ylabel=axes_names[1])
     if method == "tsne":
         ax.set(xticks=[], yticks=[])  # its axes have no unit
-    ax.legend(loc="best")
+    ax.margins(0.12)  # for the names
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     figure.colorbar(stars, ax=ax, label="training images of the class", format="%g")
     return figure
 

@@ -77,6 +77,8 @@ def draw(work_dirs: Sequence[Path], keys: Sequence[str] | None = None) -> Figure
         if key in ACCURACIES:
             ax.set_ylabel("accuracy, %")
             ax.set_ylim(-3, 103)  # one scale, so that the groups can be compared
+        elif key.startswith("long_tail/"):
+            ax.set_ylabel("%")
         ax.grid(alpha=0.3)
     for ax in axes[max(len(keys) - COLUMNS, 0) : len(keys)]:
         ax.set_xlabel(*units)

@@ -2,7 +2,7 @@ import features
 import pytest
 import torch
 from features import choose_classes, draw, embed, extract
-from figure_checks import CONFIG, check_png
+from figure_checks import CONFIG, check_png, legend_of
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
@@ -69,8 +69,7 @@ def test_the_figure_has_a_point_an_image_and_a_star_a_class():
     assert points.get_array().tolist() == classes.counts[labels].tolist()
     assert stars.get_array().tolist() == classes.counts[chosen].tolist()
     assert [text.get_text() for text in figure.axes[0].texts] == list(map(str, chosen.tolist()))
-    legend = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
-    assert legend == ["image", "center"]
+    assert legend_of(figure) == ["image", "center"]
     assert "component 1" in figure.axes[0].get_xlabel()
 
 
