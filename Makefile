@@ -3,9 +3,9 @@
 # make lint             formatting and static checks; make format mends the former
 # make docs             the Python reference, into build/docs
 # make test-sanitize    the C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer
-# make test-cuda-build  builds libpaco with its CUDA kernels and tests what needs no GPU (needs nvcc)
+# make test-cuda-build  builds libpaco with its CUDA kernels and tests what needs no GPU
 # make test-cuda        the tests that need a GPU, and compute-sanitizer on some of them
-# make bench-cuda       the benchmarks on a GPU, into benchmarks/results
+# make bench-cuda       the benchmarks on a GPU, into benchmarks/results (DATA=data/cifar100)
 # make clean            removes builds and environments
 #
 # Two virtual environments, one a toolbox line, are made and kept up to date on the way: .venv
@@ -54,17 +54,17 @@ test-sanitize: .venv/paco
 	$(BIN)/cmake --build $(BUILD)/sanitize --target paco_tests train --parallel $(MAX_JOBS)
 	$(BIN)/ctest --test-dir $(BUILD)/sanitize --output-on-failure
 
-# The kernels' bodies on the host, with barriers under ThreadSanitizer's eyes; then the library.
-test-cuda-build: $(BUILD)/cuda-torch/torch $(BUILD)/cuda-tools
+# The kernels' bodies on the host under ThreadSanitizer's eyes; then the library.
+test-cuda-build: $(BUILD)/cuda-torch/torch $(BUILD)/cuda-tools/installed
 	$(CMAKE) -S tests/cpp/cuda -B $(BUILD)/cuda-host -DPACO_SANITIZE=thread
 	$(BIN)/cmake --build $(BUILD)/cuda-host --parallel $(MAX_JOBS)
-	$(BIN)/ctest --test-dir $(BUILD)/cuda-host --output-on-failure
-	$(CMAKE) -S . -B $(BUILD)/cuda -DPACO_CUDA=ON $(CUDA_TORCH) \
+	$(BIN)/ctest --test-dir $(BUILD)/cuda-host --output-on-failure --parallel $(MAX_JOBS)
+	$(CMAKE) -S . -B $(BUILD)/cuda -DPACO_CUDA=ON $(CUDA_TORCH) $(CUDA_TOOLKIT) \
 	    -DCMAKE_CUDA_ARCHITECTURES="80-real;90-real;90-virtual"
-	$(BIN)/cmake --build $(BUILD)/cuda --parallel $(MAX_JOBS)
+	$(BIN)/cmake --build $(BUILD)/cuda --target paco --parallel $(MAX_JOBS)
 	$(CMAKE) -S tests/cpp/cuda/library -B $(BUILD)/cuda-library $(CUDA_TORCH) \
-	    -DPACO_LIBRARY=$(CURDIR)/$(BUILD)/cuda/libpaco.so \
-	    -DCUOBJDUMP=$(CURDIR)/$(BUILD)/cuda-tools/nvidia/cu13/bin/cuobjdump
+	    -DCUDAToolkit_ROOT=$(CUDA_TOOLS) -DPACO_LIBRARY=$(CURDIR)/$(BUILD)/cuda/libpaco.so \
+	    -DCUOBJDUMP=$(CUDA_TOOLS)/bin/cuobjdump
 	$(BIN)/cmake --build $(BUILD)/cuda-library --parallel $(MAX_JOBS)
 	$(BIN)/ctest --test-dir $(BUILD)/cuda-library --output-on-failure
 
@@ -76,8 +76,12 @@ test-cuda: .venv/paco .venv/dev
 	        $(BIN)/python -m pytest tests/cuda -k "edge or one_row_after_another" || exit 1; \
 	done
 
+# DATA is the folder of CIFAR-100: its Python archive, which is downloaded if it is not there, or
+# train/<class>/* and test/<class>/*.
+DATA ?= data/cifar100
 bench-cuda: .venv/paco
 	$(BIN)/python benchmarks/loss_cuda.py
+	$(BIN)/python benchmarks/train_cuda.py --data-root $(DATA)
 
 lint: .venv/paco .venv/dev
 	$(BIN)/ruff check
@@ -110,9 +114,16 @@ $(BUILD)/cuda-torch/torch: .venv/toolbox
 	    env -u PIP_FIND_LINKS $(BIN)/pip download --no-deps -d $(@D) "torch===$$version"
 	cd $(@D) && $(PYTHON) -m zipfile -e torch-*.whl .
 
-$(BUILD)/cuda-tools: .venv/toolbox
-	$(BIN)/pip install --no-deps --target $@ nvidia-cuda-cuobjdump
-	chmod +x $@/nvidia/cu13/bin/cuobjdump
+# The compiler from PyPI's packages, which lack two links that CMake and nvcc look for.
+CUDA_TOOLS = $(CURDIR)/$(BUILD)/cuda-tools/nvidia/cu13
+CUDA_TOOLKIT = -DCMAKE_CUDA_COMPILER=$(CUDA_TOOLS)/bin/nvcc -DCUDAToolkit_ROOT=$(CUDA_TOOLS)
+
+$(BUILD)/cuda-tools/installed: .venv/toolbox requirements/cuda.txt
+	rm -rf $(@D)
+	$(BIN)/pip install --no-deps --target $(@D) -r requirements/cuda.txt
+	ln -s lib $(CUDA_TOOLS)/lib64
+	ln -s libcudart.so.13 $(CUDA_TOOLS)/lib/libcudart.so
+	touch $@
 
 # ---- Environments: the files that the rules touch say when each step was last done ---------------
 
