@@ -1,7 +1,7 @@
 // The PaCo loss on a CPU: one pass over tiles of columns with the online softmax of flash
-// attention. A tile of [anchors, columns] logits lives in the L2 cache between two products, which
-// are the BLAS's work; what happens between them is row_kernels.h. Columns are the rows of
-// `features`, then the valid rows of `queue`.
+// attention. A tile of logits lives in the L2 cache from the product that makes it, over its
+// exponentials, to the product that weighs its columns with them (products.h). Columns are the rows
+// of `features`, then the valid rows of `queue`.
 //
 // Every sum is taken in a fixed order that depends on the shapes and the number of threads alone,
 // so equal inputs give equal bits.
@@ -13,41 +13,49 @@
 #include <torch/library.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <optional>
+#include <type_traits>
 #include <vector>
 
 #include "../paco_loss_checks.h"
 #include "../paco_loss_dispatch.h"
 #include "label_slots.h"
+#include "products.h"
 #include "row_kernels.h"
 
 namespace paco::cpu {
 namespace {
 
 // A tile of logits, its columns and a block of anchors with their sums fit a 1 MiB L2 cache for D
-// <= 256, and are large enough for the BLAS to run at its full speed.
+// <= 256.
+constexpr int64_t kTileColumns = 256;
 constexpr int64_t kAnchorBlock = 128;
-constexpr int64_t kTileLogits = kAnchorBlock * 512;
-constexpr int64_t kTileNumbers = 512 * 128;
-// Below this many anchors to a block the BLAS slows down: then threads share columns instead.
-constexpr int64_t kSmallestAnchorBlock = 32;
+static_assert(kAnchorBlock % kLanes == 0);
 
 template <typename T>
 constexpr T kMinusInfinity = -std::numeric_limits<T>::infinity();
 
-// Stands for the logit of an anchor with itself. Finite, because row_kernels.h takes infinity for a
-// bad input.
+// The maximum before there is a pair. Finite, even less another maximum, as exponential.h wants it.
 template <typename T>
-constexpr T kExcluded = std::numeric_limits<T>::lowest();
+constexpr T kNoPair = std::numeric_limits<T>::lowest() / 4;
+
+// Numbers that a thread should have to work on at least.
+constexpr int64_t kThreadNumbers = 32768;
 
 int64_t divide_up(int64_t x, int64_t y) { return (x + y - 1) / y; }
 
-template <typename T>
-at::Tensor matrix(T* data, int64_t rows, int64_t columns) {
-  return at::from_blob(data, {rows, columns},
-                       at::TensorOptions().dtype(c10::CppTypeToScalarType<T>::value));
+// Calls function.operator()<Products>() with the way in which rows of a dtype are multiplied.
+template <typename T, typename Function>
+void dispatch_products(at::ScalarType rows, const Function& function) {
+  if constexpr (std::is_same_v<T, float>) {
+    if (rows == at::kBFloat16 && bfloat16_pair_kernels() != nullptr) {
+      return function.template operator()<BFloat16Products>();
+    }
+  }
+  function.template operator()<Products<T>>();
 }
 
 // ---- Columns ----
@@ -64,29 +72,26 @@ struct Tile {
   const Segment* segment;
   int64_t begin;
   int64_t size;
+
+  at::Tensor rows() const { return segment->rows.narrow(0, begin, size); }
 };
 
-std::vector<Tile> cut_into_tiles(const std::vector<Segment>& segments, int64_t tile_columns) {
+// Columns [first, last) of all segments in tiles of about the same size.
+std::vector<Tile> cut_into_tiles(const std::vector<Segment>& segments, int64_t first,
+                                 int64_t last) {
   std::vector<Tile> tiles;
+  int64_t offset = 0;
   for (const auto& segment : segments) {
-    for (int64_t begin = 0; begin < segment.size; begin += tile_columns) {
-      tiles.push_back({&segment, begin, std::min(tile_columns, segment.size - begin)});
+    const int64_t begin = std::max<int64_t>(first - offset, 0);
+    const int64_t end = std::min(last - offset, segment.size);
+    offset += segment.size;
+    if (begin >= end) continue;
+    const int64_t size = divide_up(end - begin, divide_up(end - begin, kTileColumns));
+    for (int64_t at = begin; at < end; at += size) {
+      tiles.push_back({&segment, at, std::min(size, end - at)});
     }
   }
   return tiles;
-}
-
-int64_t columns_of_a_tile(int64_t dim) {
-  return std::clamp<int64_t>(kTileNumbers / dim, 64, kTileLogits / kAnchorBlock);
-}
-
-// The rows of a tile in the dtype of the computation, converted into `scratch` where they have to.
-template <typename T>
-at::Tensor tile_rows(const Tile& tile, std::vector<T>& scratch) {
-  auto rows = tile.segment->rows.narrow(0, tile.begin, tile.size);
-  if (rows.scalar_type() == c10::CppTypeToScalarType<T>::value) return rows;
-  scratch.resize(rows.numel());
-  return matrix(scratch.data(), tile.size, rows.size(1)).copy_(rows);
 }
 
 // ---- Positives ----
@@ -117,7 +122,8 @@ void add_rows(ClassSums<T>& classes, const int64_t* labels, int64_t size, const 
     slot[j] = classes.slots[labels[j]];
     if (slot[j] != LabelSlots::kAbsent) ++classes.counts[slot[j]];
   }
-  at::parallel_for(0, classes.dim, /*grain_size=*/16, [&](int64_t begin, int64_t end) {
+  const int64_t grain = std::max<int64_t>(kThreadNumbers / (size + 1), 16);
+  at::parallel_for(0, classes.dim, grain, [&](int64_t begin, int64_t end) {
     for (const auto j : c10::irange(size)) {
       if (slot[j] != LabelSlots::kAbsent) {
         add_row(j, classes.sums.data() + slot[j] * classes.dim, begin, end);
@@ -152,7 +158,7 @@ at::Tensor center_rows(const at::Tensor& logits, int64_t first, int64_t size) {
 // How many rows center_rows should take at once: a copy stays small.
 template <typename T>
 int64_t center_rows_at_once(const at::Tensor& logits, int64_t size) {
-  constexpr int64_t kNumbers = 8192;
+  constexpr int64_t kNumbers = 65536;
   if (logits.scalar_type() == c10::CppTypeToScalarType<T>::value) return size;
   return std::clamp<int64_t>(kNumbers / logits.size(1), 1, size);
 }
@@ -189,27 +195,31 @@ template <typename T>
 class PairSums {
  public:
   // `rows`, [A, D], receives sum_j exp(p_ij - maximum) z_j; null where no gradient is needed.
-  PairSums(const at::Tensor& anchors, const std::vector<Tile>& tiles, T temperature, T* rows)
-      : anchors_(anchors),
-        num_anchors_(anchors.size(0)),
-        dim_(anchors.size(1)),
+  PairSums(int64_t num_anchors, const std::vector<Segment>& segments, T temperature, T* rows)
+      : num_anchors_(num_anchors),
+        dim_(segments[0].rows.size(1)),
         temperature_(temperature),
-        tiles_(tiles),
+        segments_(segments),
         rows_(rows) {
+    for (const auto& segment : segments) num_columns_ += segment.size;
     const int64_t threads = at::get_num_threads();
-    group_ = std::max(divide_up(num_anchors_, threads), kSmallestAnchorBlock);
+    group_ = std::max(divide_up(num_anchors_, threads), kAnchorBlock);
     const int64_t groups = divide_up(num_anchors_, group_);
-    splits_ = std::clamp<int64_t>(divide_up(threads, groups), 1, num_tiles());
-    maximum_.assign(splits_ * num_anchors_, kMinusInfinity<T>);
+    // A column less than the lanes of a register is not worth a thread.
+    splits_ = std::clamp<int64_t>(divide_up(threads, groups), 1, divide_up(num_columns_, kLanes));
+    maximum_.assign(splits_ * num_anchors_, kNoPair<T>);
     exp_sum_.assign(splits_ * num_anchors_, 0);
     // Split 0 adds into `rows` itself.
     if (rows != nullptr) split_rows_.resize((splits_ - 1) * num_anchors_ * dim_);
-    at::parallel_for(0, groups * splits_, /*grain_size=*/1, [&](int64_t begin, int64_t end) {
-      const at::AutoDispatchBelowADInplaceOrView below_autograd;
-      for (const auto task : c10::irange(begin, end)) {
-        add_group(task / splits_ * group_, task % splits_);
-      }
-    });
+    const auto add = [&]<typename Products>() {
+      at::parallel_for(0, groups * splits_, /*grain_size=*/1, [&](int64_t begin, int64_t end) {
+        const at::AutoDispatchBelowADInplaceOrView below_autograd;
+        for (const auto task : c10::irange(begin, end)) {
+          add_group<Products>(task / splits_ * group_, task % splits_);
+        }
+      });
+    };
+    dispatch_products<T>(segments[0].rows.scalar_type(), add);
   }
 
   struct Sum {
@@ -234,71 +244,97 @@ class PairSums {
                                first ? 0 : rescale, first ? rescale : 1);
       }
     }
-    return {maximum, exp_sum};
+    return {exp_sum == 0 ? kMinusInfinity<T> : maximum, exp_sum};
   }
 
  private:
-  int64_t num_tiles() const { return static_cast<int64_t>(tiles_.size()); }
-
   T* rows_of(int64_t split) {
     return split == 0 ? rows_ : split_rows_.data() + (split - 1) * num_anchors_ * dim_;
   }
 
+  template <typename Products>
   void add_group(int64_t first_anchor, int64_t split) {
     const int64_t last_anchor = std::min(first_anchor + group_, num_anchors_);
-    const int64_t first_tile = num_tiles() * split / splits_;
-    const int64_t last_tile = num_tiles() * (split + 1) / splits_;
-    std::vector<T> columns;
-    std::vector<T> logits;
-    for (const auto tile : c10::irange(first_tile, last_tile)) {
-      const auto rows = tile_rows(tiles_[tile], columns);
-      for (int64_t i = first_anchor; i < last_anchor; i += kAnchorBlock) {
-        add_block(i, std::min(kAnchorBlock, last_anchor - i), split, tiles_[tile], rows,
-                  tile == first_tile, logits);
+    std::vector<at::Tensor> blocks;
+    for (int64_t i = first_anchor; i < last_anchor; i += kAnchorBlock) {
+      const int64_t size = std::min(kAnchorBlock, last_anchor - i);
+      blocks.push_back(Products::lanes(segments_[0].rows.narrow(0, i, size)));
+    }
+    Products products;
+    bool first_tile = true;
+    for (const auto& tile : cut_into_tiles(segments_, num_columns_ * split / splits_,
+                                           num_columns_ * (split + 1) / splits_)) {
+      products.set_rows(tile.rows());
+      int64_t i = first_anchor;
+      for (const auto& block : blocks) {
+        const int64_t size = std::min(kAnchorBlock, last_anchor - i);
+        add_block(i, size, split, tile, products, block, first_tile);
+        i += size;
       }
+      first_tile = false;
     }
   }
 
+  template <typename Products>
   void add_block(int64_t first_anchor, int64_t size, int64_t split, const Tile& tile,
-                 const at::Tensor& columns, bool first_tile, std::vector<T>& scratch) {
-    const auto& kernels = row_kernels<T>();
-    T* const rows = rows_ == nullptr ? nullptr : rows_of(split) + first_anchor * dim_;
-    scratch.resize(size * tile.size);
-    auto logits = matrix(scratch.data(), size, tile.size);
-    at::addmm_out(logits, logits, anchors_.narrow(0, first_anchor, size), columns.t(), /*beta=*/0,
-                  /*alpha=*/1 / temperature_);
+                 Products& products, const at::Tensor& lanes, bool first_tile) {
+    T* const logits = products.logits(lanes);
+    const int64_t stride = lanes.size(1);
+    const int64_t num_lanes = stride - kLanes;
+    T* const maximum = maximum_.data() + split * num_anchors_ + first_anchor;
+    T* const exp_sum = exp_sum_.data() + split * num_anchors_ + first_anchor;
+    std::array<T, kAnchorBlock> new_maximum{};
+    std::array<T, kAnchorBlock> rescale{};
+    std::array<T, kAnchorBlock> tile_sum;
+    std::copy_n(maximum, size, new_maximum.begin());
 
+    // An anchor is no column of its own: its logit is that of the next column, once more, until the
+    // sum has been taken.
+    const auto for_each_self = [&](const auto& visit) {
+      if (!tile.segment->holds_anchors) return;
+      const int64_t begin = std::max(first_anchor, tile.begin);
+      const int64_t end = std::min(first_anchor + size, tile.begin + tile.size);
+      for (int64_t k = begin; k < end; ++k) {
+        visit(k - tile.begin, k - first_anchor);
+      }
+    };
+    for_each_self([&](int64_t row, int64_t lane) {
+      const int64_t next = (row + 1) % tile.size;
+      logits[row * stride + lane] =
+          tile.size > 1 ? logits[next * stride + lane] : kMinusInfinity<T>;
+    });
+    const auto& kernels = tile_kernels<T>();
+    kernels.lane_maximum(new_maximum.data(), logits, stride, tile.size, num_lanes,
+                         1 / temperature_);
+    kernels.lane_exp(logits, stride, tile.size, num_lanes, 1 / temperature_, new_maximum.data(),
+                     tile_sum.data());
+    for_each_self([&](int64_t row, int64_t lane) {
+      T& exponential = logits[row * stride + lane];
+      tile_sum[lane] = tile.size > 1 ? tile_sum[lane] - exponential : 0;
+      exponential = 0;
+    });
+
+    for (const auto i : c10::irange(size)) rescale[i] = maximum[i] - new_maximum[i];
+    row_kernels<T>().exp_affine(rescale.data(), rescale.data(), num_lanes, 1, 0, 1, 0);
     for (const auto i : c10::irange(size)) {
-      T* const row = scratch.data() + i * tile.size;
-      T& maximum = maximum_[split * num_anchors_ + first_anchor + i];
-      T& exp_sum = exp_sum_[split * num_anchors_ + first_anchor + i];
-      const int64_t self = first_anchor + i - tile.begin;
-      if (tile.segment->holds_anchors && self >= 0 && self < tile.size) row[self] = kExcluded<T>;
-      const T tile_maximum = kernels.maximum(row, tile.size);
-      if (tile_maximum == kExcluded<T>) {  // no pair in this tile but the anchor with itself
-        std::fill_n(row, tile.size, T(0));
-        continue;
-      }
-      const T new_maximum = std::max(maximum, tile_maximum);
-      const T rescale = std::exp(maximum - new_maximum);
-      exp_sum = exp_sum * rescale + kernels.exp_in_place(row, tile.size, new_maximum);
-      maximum = new_maximum;
-      if (rows != nullptr && !first_tile && rescale != 1) {
-        kernels.axpby(rows + i * dim_, rows + i * dim_, dim_, 0, rescale);
-      }
+      maximum[i] = new_maximum[i];
+      exp_sum[i] = exp_sum[i] * rescale[i] + tile_sum[i];
     }
-    if (rows != nullptr) {
-      auto sums = matrix(rows, size, dim_);
-      at::addmm_out(sums, sums, logits, columns, /*beta=*/first_tile ? 0 : 1);
+    if (rows_ == nullptr) return;
+    T* const rows = rows_of(split) + first_anchor * dim_;
+    for (const auto i : c10::irange(size)) {
+      if (first_tile || rescale[i] == 1) continue;
+      row_kernels<T>().axpby(rows + i * dim_, rows + i * dim_, dim_, 0, rescale[i]);
     }
+    products.weigh_rows(rows, size, /*accumulate=*/!first_tile);
   }
 
-  const at::Tensor& anchors_;
   int64_t num_anchors_;
   int64_t dim_;
   T temperature_;
-  const std::vector<Tile>& tiles_;
+  const std::vector<Segment>& segments_;
   T* rows_;
+  int64_t num_columns_ = 0;
   int64_t group_;              // anchors of a group
   int64_t splits_;             // of the columns of a group
   std::vector<T> maximum_;     // [splits, A] running maximum of p_ij
@@ -328,13 +364,13 @@ PaCoLossState forward(const PaCoLossArguments& args, const std::vector<Segment>&
     for (const auto& segment : segments) add_segment(classes, segment);
   }
 
-  auto anchor_grad =
-      features_grad ? at::zeros({num_anchors, dim}, options) : at::empty({0}, options);
+  auto anchor_grad = at::empty({0}, options);
+  if (features_grad) anchor_grad.resize_({num_anchors, dim});
+  if (args.gamma == 0) anchor_grad.zero_();
   T* const grad_data = features_grad ? anchor_grad.template mutable_data_ptr<T>() : nullptr;
   // Without gamma no exponential of a pair is needed.
   std::optional<PairSums<T>> pairs;
-  const auto tiles = cut_into_tiles(segments, columns_of_a_tile(dim));
-  if (args.gamma > 0) pairs.emplace(anchors, tiles, temperature, grad_data);
+  if (args.gamma > 0) pairs.emplace(num_anchors, segments, temperature, grad_data);
 
   // Pairs, centers and positives come together anchor by anchor.
   auto log_partition = at::empty({num_anchors}, options);
@@ -527,8 +563,46 @@ std::vector<T> anchor_scales(const at::Tensor& grad_loss,
   return scales;
 }
 
-// The gradient to the rows of features: as contrast over the block [A, M], and as anchors what the
-// forward pass left.
+// The gradient to features as contrast to the anchors' pairs,
+//   sum_i scales_i gamma exp(p_ij - L_i) z_i:
+// rows of features lie along the lanes, anchors are streamed.
+template <typename T, typename Products>
+void add_pair_gradients(T* gradient, const at::Tensor& features, const std::vector<T>& scales,
+                        const T* log_partition, T log_gamma, T temperature) {
+  const auto num_anchors = static_cast<int64_t>(scales.size());
+  const int64_t num_rows = features.size(0);
+  const int64_t dim = features.size(1);
+  const int64_t block =
+      std::clamp(divide_up(num_rows, at::get_num_threads()), kLanes, kAnchorBlock);
+  at::parallel_for(
+      0, divide_up(num_rows, block), /*grain_size=*/1, [&](int64_t begin, int64_t end) {
+        const at::AutoDispatchBelowADInplaceOrView below_autograd;
+        Products products;
+        for (int64_t j = begin * block; j < std::min(end * block, num_rows); j += block) {
+          const int64_t size = std::min(block, num_rows - j);
+          const auto lanes = Products::lanes(features.narrow(0, j, size));
+          const int64_t stride = lanes.size(1);
+          for (int64_t i = 0; i < num_anchors; i += kTileColumns) {
+            const int64_t tile = std::min(kTileColumns, num_anchors - i);
+            products.set_rows(features.narrow(0, i, tile));
+            T* const logits = products.logits(lanes);
+            for (const auto k : c10::irange(i, i + tile)) {
+              T* const row = logits + (k - i) * stride;
+              if (scales[k] == 0) {
+                std::fill_n(row, stride, T(0));
+                continue;
+              }
+              row_kernels<T>().exp_affine(row, row, stride - kLanes, 1 / temperature,
+                                          log_partition[k] - log_gamma, scales[k], 0);
+              if (k >= j && k < j + size) row[k - j] = 0;
+            }
+            products.weigh_rows(gradient + j * dim, size, /*accumulate=*/i > 0);
+          }
+        }
+      });
+}
+
+// The gradient to the rows of features: as contrast, and as anchors what the forward pass left.
 template <typename T>
 at::Tensor features_gradient(const at::Tensor& features, const int64_t* labels,
                              const std::vector<T>& scales, const at::Tensor& log_partition,
@@ -538,11 +612,10 @@ at::Tensor features_gradient(const at::Tensor& features, const int64_t* labels,
   const auto num_anchors = static_cast<int64_t>(scales.size());
   const int64_t num_rows = features.size(0);
   const int64_t dim = features.size(1);
-  const auto rows = features.to(log_partition.scalar_type()).contiguous();
+  const auto contiguous = features.contiguous();
+  const auto rows = contiguous.to(log_partition.scalar_type());
   const T* const row_data = rows.template const_data_ptr<T>();
-  const T* const log_partition_data = log_partition.template const_data_ptr<T>();
   const T* const anchor_grad_data = anchor_grad.template const_data_ptr<T>();
-  const auto log_gamma = static_cast<T>(std::log(gamma));
 
   std::vector<T> positive_scales(num_anchors);
   for (const auto i : c10::irange(num_anchors)) {
@@ -561,45 +634,25 @@ at::Tensor features_gradient(const at::Tensor& features, const int64_t* labels,
 
   auto gradient = gamma > 0 ? at::empty_like(rows) : at::zeros_like(rows);
   T* const gradient_data = gradient.template mutable_data_ptr<T>();
-  const int64_t tile = std::clamp<int64_t>(divide_up(num_rows, at::get_num_threads()),
-                                           kSmallestAnchorBlock, kAnchorBlock);
-  const int64_t block = kTileLogits / tile;
-  at::parallel_for(
-      0, divide_up(num_rows, tile), /*grain_size=*/1, [&](int64_t tile_begin, int64_t tile_end) {
-        const at::AutoDispatchBelowADInplaceOrView below_autograd;
-        std::vector<T> scratch(std::min(block, num_anchors) * std::min(tile, num_rows));
-        for (int64_t j = tile_begin * tile; j < std::min(tile_end * tile, num_rows); j += tile) {
-          const int64_t columns = std::min(tile, num_rows - j);
-          auto tile_gradient = gradient.narrow(0, j, columns);
-          for (int64_t i = 0; gamma > 0 && i < num_anchors; i += block) {
-            const auto anchors = rows.narrow(0, i, std::min(block, num_anchors - i));
-            auto pairs = matrix(scratch.data(), anchors.size(0), columns);
-            at::addmm_out(pairs, pairs, anchors, rows.narrow(0, j, columns).t(), 0,
-                          1 / temperature);
-            for (const auto k : c10::irange(i, i + anchors.size(0))) {
-              T* const row = scratch.data() + (k - i) * columns;
-              if (scales[k] == 0) {
-                std::fill_n(row, columns, T(0));
-                continue;
-              }
-              kernels.exp_affine(row, row, columns, log_partition_data[k] - log_gamma, scales[k],
-                                 0);
-              if (k >= j && k < j + columns) row[k - j] = 0;
-            }
-            at::addmm_out(tile_gradient, tile_gradient, pairs.t(), anchors,
-                          /*beta=*/i == 0 ? 0 : 1);
-          }
-          for (const auto k : c10::irange(j, j + columns)) {
-            T* const row = gradient_data + k * dim;
-            const int32_t slot = alpha > 0 ? classes.slots[labels[k]] : LabelSlots::kAbsent;
-            if (slot != LabelSlots::kAbsent) kernels.axpby(row, classes.sum(slot), dim, -1, 1);
-            if (k < num_anchors) {
-              kernels.axpby(row, row_data + k * dim, dim, positive_scales[k], 1);
-              kernels.axpby(row, anchor_grad_data + k * dim, dim, scales[k], 1);
-            }
-          }
-        }
-      });
+  if (gamma > 0) {
+    const auto add = [&]<typename Products>() {
+      add_pair_gradients<T, Products>(gradient_data, contiguous, scales,
+                                      log_partition.template const_data_ptr<T>(),
+                                      static_cast<T>(std::log(gamma)), static_cast<T>(temperature));
+    };
+    dispatch_products<T>(features.scalar_type(), add);
+  }
+  at::parallel_for(0, num_rows, kThreadNumbers / dim + 1, [&](int64_t begin, int64_t end) {
+    for (const auto k : c10::irange(begin, end)) {
+      T* const row = gradient_data + k * dim;
+      const int32_t slot = alpha > 0 ? classes.slots[labels[k]] : LabelSlots::kAbsent;
+      if (slot != LabelSlots::kAbsent) kernels.axpby(row, classes.sum(slot), dim, -1, 1);
+      if (k < num_anchors) {
+        kernels.axpby(row, row_data + k * dim, dim, positive_scales[k], 1);
+        kernels.axpby(row, anchor_grad_data + k * dim, dim, scales[k], 1);
+      }
+    }
+  });
   return gradient.to(features.scalar_type());
 }
 
@@ -634,7 +687,7 @@ at::Tensor center_logits_gradient(const at::Tensor& center_logits, const int64_t
         const T target_scale =
             scale * static_cast<T>(beta) / pair_weight.template const_data_ptr<T>()[i];
         kernels.exp_affine(row, logits.template const_data_ptr<T>() + k * num_classes, num_classes,
-                           log_partition.template const_data_ptr<T>()[i], scale,
+                           1, log_partition.template const_data_ptr<T>()[i], scale,
                            target_scale * other);
         row[labels[i]] -= target_scale * (1 - smoothing - other);
       }

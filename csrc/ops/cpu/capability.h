@@ -1,0 +1,13 @@
+#pragma once
+
+// The instruction sets that row_kernels.cpp and tile_kernels.cpp are compiled for, from the most
+// common to the most capable. The best that the processor has is used; the environment variable
+// PACO_CPU_CAPABILITY (default, avx2, avx512 or avx512_bf16), read once, caps it.
+//
+// Seen by those translation units, so this header defines no function.
+#if defined(__x86_64__)
+#define PACO_FOR_EACH_CPU_CAPABILITY(macro) \
+  macro(DEFAULT) macro(AVX2) macro(AVX512) macro(AVX512_BF16)
+#else
+#define PACO_FOR_EACH_CPU_CAPABILITY(macro) macro(DEFAULT)
+#endif
