@@ -11,6 +11,8 @@ from torch.nn import functional as F
 
 from paco.nn import momentum_update_
 
+from .distributed import apply_shuffled
+
 __all__ = ["PaCoClassifier"]
 
 
@@ -48,6 +50,9 @@ class PaCoClassifier(ImageClassifier):
         head (dict): A :class:`PaCoHead`.
         momentum (float, optional): How much of itself the key encoder keeps in a step; None for
             GPaCo. Defaults to 0.999.
+        shuffle_bn (bool): Where several processes train, encode the key views in a random order
+            over all of them, so that BatchNorm cannot tell which key belongs to an anchor. One
+            process, and GPaCo, have nothing to shuffle. Defaults to True.
         data_preprocessor (dict, optional): Defaults to a :class:`TwoViewDataPreprocessor`, which
             also serves where no ``type`` is given.
         **kwargs: ``pretrained`` and ``init_cfg`` of :class:`mmpretrain.models.ImageClassifier`.
@@ -59,6 +64,7 @@ class PaCoClassifier(ImageClassifier):
         neck: dict | None = None,
         head: dict | None = None,
         momentum: float | None = 0.999,
+        shuffle_bn: bool = True,
         data_preprocessor: dict | nn.Module | None = None,
         **kwargs,
     ) -> None:
@@ -66,6 +72,7 @@ class PaCoClassifier(ImageClassifier):
             data_preprocessor = {"type": "TwoViewDataPreprocessor", **(data_preprocessor or {})}
         super().__init__(backbone, neck, head, data_preprocessor=data_preprocessor, **kwargs)
         self.momentum = momentum
+        self.shuffle_bn = shuffle_bn
         self.key_encoder = None
         if momentum is not None:
             self.key_encoder = KeyEncoder(self.backbone, self.neck, self.head.projector)
@@ -100,7 +107,10 @@ class PaCoClassifier(ImageClassifier):
             momentum_update_(
                 list(self.key_encoder.parameters()), self._query_parameters(), self.momentum
             )
-            keys = self.key_encoder(key_view)
+            if self.shuffle_bn:
+                keys = apply_shuffled(self.key_encoder, key_view)
+            else:
+                keys = self.key_encoder(key_view)
         return self.head.loss(feats, data_samples, keys)
 
     def _query_parameters(self) -> list[Tensor]:

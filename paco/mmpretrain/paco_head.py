@@ -1,7 +1,6 @@
 """The head of PaCo and GPaCo: class centers, projector, queue and loss."""
 
 import torch
-from mmengine.dist import all_gather
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor
@@ -10,6 +9,7 @@ from torch.nn import functional as F
 from paco.nn import FeatureQueue, PaCoLoss
 
 from .class_centers_head import ClassCentersHead
+from .distributed import gather_rows
 
 __all__ = ["PaCoHead"]
 
@@ -32,6 +32,9 @@ class PaCoHead(ClassCentersHead):
         projector (dict): The module from ``in_channels`` to ``feat_channels``, which it is given
             as ``in_channels`` and ``out_channels``.
         loss (dict): ``dict(type='PaCoLoss', alpha=..., temperature=...)``.
+        detach_centers (bool): Keep the centers' gradient from the encoder, which then learns from
+            the pairs alone: with a :class:`MultiTaskLoss` this is SupCon, and the centers are a
+            linear classifier of its features that trains along. Defaults to False.
         **kwargs: Of :class:`ClassCentersHead`.
     """
 
@@ -43,9 +46,11 @@ class PaCoHead(ClassCentersHead):
         queue_size: int,
         projector: dict,
         loss: dict,
+        detach_centers: bool = False,
         **kwargs,
     ) -> None:
         super().__init__(num_classes, in_channels, loss=loss, **kwargs)
+        self.detach_centers = detach_centers
         self.projector = MODELS.build(
             dict(in_channels=in_channels, out_channels=feat_channels, **projector)
         )
@@ -73,7 +78,7 @@ class PaCoHead(ClassCentersHead):
 
         labels = torch.cat([sample.gt_label for sample in data_samples])
         both_labels = labels.repeat(2)
-        logits = self.training_logits(x)
+        logits = self.training_logits(x.detach() if self.detach_centers else x)
         losses = dict(
             loss=self.loss_module(
                 features,
@@ -91,5 +96,5 @@ class PaCoHead(ClassCentersHead):
             losses["view_similarity"] = (anchor_view * key_view).sum(dim=1).mean()
             losses["queue_size"] = self.queue.num_valid.float()
             # Every rank enqueues the keys of all ranks, so that the queues stay identical.
-            self.queue.enqueue(torch.cat(all_gather(key_view)), torch.cat(all_gather(labels)))
+            self.queue.enqueue(*gather_rows(key_view, labels))
         return losses

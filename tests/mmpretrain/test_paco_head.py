@@ -96,3 +96,30 @@ def test_it_predicts_with_the_centers_alone():
     expected = F.linear(x, head.centers.weight, head.centers.bias)
     torch.testing.assert_close(head((x,)), expected)
     assert expected.shape == (4, NUM_CLASSES)
+
+
+@pytest.mark.parametrize("momentum", [0.9, None], ids=["one view", "both views"])
+def test_supcon_s_encoder_learns_from_pairs_and_its_centers_from_features(momentum):
+    config = model_config(momentum, detach_centers=True)
+    config["head"]["loss"] = dict(type="MultiTaskLoss", alpha=1.0, temperature=0.2)
+    head = build(config).head
+    _, samples = two_views(4)
+    x = torch.randn(4 if momentum is not None else 8, 64, requires_grad=True)
+    keys = unit_keys(4) if momentum is not None else None
+    twin = copy.deepcopy(head)
+    twin_x = x.detach().clone().requires_grad_()
+    head.loss((x,), samples, keys)["loss"].backward()
+
+    features = F.normalize(twin.projector(twin_x), dim=1)
+    if keys is not None:
+        features = torch.cat([features, keys])
+    labels = labels_of(samples).repeat(2)
+    settings = dict(alpha=1.0, temperature=0.2)
+    pairs = reference.paco_loss(features, labels, num_anchors=len(twin_x), **settings)
+    logits = twin.centers(twin_x.detach())
+    (pairs + F.cross_entropy(logits, labels[: len(twin_x)])).backward()
+    assert twin_x.grad.abs().sum() > 0
+    torch.testing.assert_close(x.grad, twin_x.grad, rtol=1e-4, atol=1e-6)
+    for (name, p), q in zip(head.named_parameters(), twin.parameters(), strict=True):
+        assert p.grad.abs().sum() > 0, name
+        torch.testing.assert_close(p.grad, q.grad, rtol=1e-4, atol=1e-6)
