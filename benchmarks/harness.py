@@ -20,6 +20,7 @@ from unittest import mock
 import torch
 
 __all__ = [
+    "SETTLE_SECONDS",
     "Timing",
     "available_memory",
     "base_parser",
