@@ -18,6 +18,7 @@ compat.apply()
 
 from . import auto_augment  # noqa: E402
 from .annotated_images import AnnotatedImages, Annotation  # noqa: E402
+from .atomic_checkpoint_hook import AtomicCheckpointHook  # noqa: E402
 from .cifar_lt import CIFAR10LT, CIFAR100LT  # noqa: E402
 from .class_centers_head import ClassCentersHead  # noqa: E402
 from .class_counts_hook import ClassCountsHook, class_counts_of  # noqa: E402
@@ -45,6 +46,7 @@ __all__ = [
     "CIFAR100LT",
     "AnnotatedImages",
     "Annotation",
+    "AtomicCheckpointHook",
     "ClassCentersHead",
     "ClassCountsHook",
     "DeepResNet",
