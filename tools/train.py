@@ -1,4 +1,7 @@
-"""Trains a model: python tools/train.py CONFIG [--work-dir DIR] [--resume [CHECKPOINT]]."""
+"""Trains a model: python tools/train.py CONFIG [--work-dir DIR] [--resume [CHECKPOINT]] [--amp].
+
+On several GPUs: tools/dist_train.sh CONFIG GPUS, or tools/slurm_train.sh.
+"""
 
 import argparse
 from pathlib import Path
@@ -7,6 +10,7 @@ from pathlib import Path
 import paco.mmpretrain  # noqa: F401
 
 # isort: split
+import torch
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
@@ -22,6 +26,19 @@ def main() -> None:
         nargs="?",
         const="auto",
         help="go on from this checkpoint, or from the work folder's latest one if none is named",
+    )
+    parser.add_argument("--amp", action="store_true", help="train in mixed precision")
+    parser.add_argument(
+        "--auto-scale-lr",
+        action="store_true",
+        help="scale the learning rate from the config's base_batch_size to the batch of all "
+        "processes",
+    )
+    parser.add_argument(
+        "--launcher",
+        choices=["none", "pytorch", "slurm", "mpi"],
+        default="none",
+        help="what started this process as one of several",
     )
     parser.add_argument(
         "--cfg-options",
@@ -41,7 +58,24 @@ def main() -> None:
     if args.resume:
         cfg.resume = True
         cfg.load_from = None if args.resume == "auto" else args.resume
+    if args.amp:
+        cfg.optim_wrapper.type = "AmpOptimWrapper"
+    if args.auto_scale_lr:
+        if "auto_scale_lr" not in cfg:
+            parser.error(f"--auto-scale-lr: {args.config} has no auto_scale_lr.base_batch_size")
+        cfg.auto_scale_lr.enable = True
+    cfg.launcher = args.launcher
+    if args.launcher == "pytorch" and not torch.cuda.is_available():
+        use_cpus(cfg)
     Runner.from_cfg(cfg).train()
+
+
+def use_cpus(cfg: Config) -> None:
+    """Starts a process group of CPUs; the toolbox's launcher knows GPUs only."""
+    torch.distributed.init_process_group("gloo")
+    cfg.model_wrapper_cfg = dict(
+        type="MMDistributedDataParallel", device_ids=None, broadcast_buffers=False
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """Train, be killed, resume, test and export through the command lines, on the digits."""
 
+import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,9 +17,9 @@ from paco import deploy
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "configs" / "digits_lt" / "paco.py"
-# A worker draws the random numbers of the views; 8 epochs give time for a kill in the middle.
+# A worker draws the random numbers of the views; 6 epochs give time for three kills.
 SETTINGS = (
-    "train_cfg.max_epochs=8",
+    "train_cfg.max_epochs=6",
     "default_hooks.checkpoint.interval=1",
     "train_dataloader.num_workers=1",
     "train_dataloader.worker_init_fn.type=seed_worker",
@@ -49,31 +51,40 @@ def trained(tmp_path_factory) -> Path:
     return folder
 
 
-def test_a_killed_run_resumes_bit_for_bit(trained, tmp_path):
-    arguments = (CONFIG, "--work-dir", tmp_path, "--cfg-options", *SETTINGS)
-    training = subprocess.Popen(
-        command("train", *arguments),
-        env=ENVIRONMENT,
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    # The toolbox writes this file after the checkpoint that it names.
-    last_checkpoint = tmp_path / "last_checkpoint"
-    while not (last_checkpoint.exists() and last_checkpoint.read_text().endswith("epoch_3.pth")):
-        assert training.poll() is None
-        time.sleep(0.01)
-    os.killpg(training.pid, signal.SIGKILL)
-    assert training.wait() == -signal.SIGKILL
-    assert not (tmp_path / "epoch_8.pth").exists()
+def test_a_run_killed_at_any_moment_resumes_bit_for_bit(trained, rng, tmp_path):
+    arguments = (CONFIG, "--work-dir", tmp_path, "--resume", "--cfg-options", *SETTINGS)
+    for _ in range(3):
+        before = last_write(tmp_path)
+        training = subprocess.Popen(
+            command("train", *arguments),
+            env=ENVIRONMENT,
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        while last_write(tmp_path) == before:
+            assert training.poll() is None
+            time.sleep(0.001)
+        time.sleep(rng.choice([0, rng.uniform(0, 0.5)]))
+        os.killpg(training.pid, signal.SIGKILL)
+        assert training.wait() == -signal.SIGKILL
+    assert not (tmp_path / "epoch_6.pth").exists()
 
-    log = run("train", *arguments, "--resume")
-    assert "Auto resumed" in log or "resumed epoch" in log
-    expected = torch.load(trained / "epoch_8.pth", weights_only=True)
-    resumed = torch.load(tmp_path / "epoch_8.pth", weights_only=True)
-    assert expected["state_dict"]["head.queue.state"].tolist() == [305 * 8 % 100, 100]
+    assert "resumed epoch" in run("train", *arguments)
+    expected = torch.load(trained / "epoch_6.pth", weights_only=True)
+    resumed = torch.load(tmp_path / "epoch_6.pth", weights_only=True)
+    assert expected["state_dict"]["head.queue.state"].tolist() == [305 * 6 % 100, 100]
     for part in ("state_dict", "optimizer", "param_schedulers"):
         assert_same(resumed[part], expected[part], part)
+
+
+def last_write(folder: Path) -> int:
+    """When a checkpoint was written to, also one that is not whole yet."""
+    times = []
+    for path in folder.glob("epoch_*"):
+        with contextlib.suppress(FileNotFoundError):  # it has got its name since
+            times.append(path.stat().st_mtime_ns)
+    return max(times, default=0)
 
 
 def assert_same(value: object, expected: object, name: str) -> None:
@@ -92,7 +103,7 @@ def assert_same(value: object, expected: object, name: str) -> None:
 
 
 def test_the_test_gives_the_metrics_of_the_last_validation(trained, tmp_path):
-    log = run("test", CONFIG, trained / "epoch_8.pth", "--work-dir", tmp_path)
+    log = run("test", CONFIG, trained / "epoch_6.pth", "--work-dir", tmp_path)
     training_log = next(trained.glob("*/*.log")).read_text()
 
     def metrics(text: str, mode: str) -> list[str]:
@@ -106,7 +117,7 @@ def test_the_test_gives_the_metrics_of_the_last_validation(trained, tmp_path):
 
 
 def test_the_exported_classifier_is_the_trained_one(trained, tmp_path):
-    checkpoint = trained / "epoch_8.pth"
+    checkpoint = trained / "epoch_6.pth"
     run("export", CONFIG, checkpoint, "--shape", 1, 8, 8, "--work-dir", tmp_path)
     classifier, metadata = deploy.load(tmp_path / "classifier.pt")
     assert metadata["classes"].split() == list("0123456789")
@@ -120,6 +131,74 @@ def test_the_exported_classifier_is_the_trained_one(trained, tmp_path):
     mean, std = float(metadata["mean"]), float(metadata["std"])
     expected = model(model.data_preprocessor(dict(inputs=images))["inputs"])
     torch.testing.assert_close(classifier((images - mean) / std), expected)
+
+
+# ---- Several processes ---------------------------------------------------------------------------
+
+
+def shell(script: str, *arguments: object, **variables: object) -> subprocess.CompletedProcess:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = ENVIRONMENT | {"PATH": path} | {k: str(v) for k, v in variables.items()}
+    return subprocess.run(
+        [ROOT / "tools" / script, *map(str, arguments)],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_two_processes_train_on_cpus(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = ("--work-dir", tmp_path, "--auto-scale-lr", "--cfg-options")
+    settings = ("auto_scale_lr.base_batch_size=64", "train_cfg.max_epochs=2")
+    result = shell("dist_train.sh", CONFIG, 2, *options, *settings, PORT=port)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "Scaling the original LR by 2.0" in result.stdout + result.stderr
+    checkpoint = torch.load(tmp_path / "epoch_2.pth", weights_only=True)
+    # Each process has 153 images, the two more than there are; batches are of 64, 64 and 25.
+    assert checkpoint["meta"]["iter"] == 6
+    assert checkpoint["state_dict"]["head.queue.state"].tolist() == [2 * 306 % 256, 256]
+
+
+def test_slurm_is_asked_for_a_task_on_each_gpu(tmp_path):
+    srun = tmp_path / "srun"
+    srun.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    srun.chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    options = ("debug", "my job", CONFIG, tmp_path / "work", "--amp")
+    result = shell("slurm_train.sh", *options, PATH=path, GPUS=4, SRUN_ARGS="--quiet --nice")
+    assert result.returncode == 0, result.stderr
+    words = result.stdout.splitlines()
+    for option, value in [
+        ("--partition", "debug"),
+        ("--job-name", "my job"),
+        ("--ntasks", "4"),
+        ("--ntasks-per-node", "4"),
+        ("--gres", "gpu:4"),
+    ]:
+        assert words[words.index(option) + 1] == value
+    assert words[words.index("--quiet") :] == [
+        "--quiet",
+        "--nice",
+        "python",
+        "-u",
+        str(ROOT / "tools" / "train.py"),
+        str(CONFIG),
+        "--work-dir",
+        str(tmp_path / "work"),
+        "--launcher",
+        "slurm",
+        "--amp",
+    ]
+
+
+@pytest.mark.parametrize("script", ["dist_train.sh", "slurm_train.sh"])
+def test_too_few_arguments_are_a_usage_line(script):
+    result = shell(script, "one")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"usage: tools/{script} ")
 
 
 @pytest.mark.parametrize("tool", ["train", "test", "export"])
