@@ -1,5 +1,6 @@
 """The projection from pooled features to the space of the contrastive pairs."""
 
+from mmcv.cnn import build_activation_layer
 from mmengine.model import Sequential
 from mmpretrain.registry import MODELS
 from torch import nn
@@ -9,13 +10,14 @@ __all__ = ["Projector"]
 
 @MODELS.register_module()
 class Projector(Sequential):
-    """Linear layers of the input's width with ReLU between, and a last one to ``out_channels``.
+    """Linear layers of the input's width, each activated, and a last one to ``out_channels``.
 
     Args:
         in_channels (int): Width of the pooled features.
         out_channels (int): Width of a contrastive feature, D.
         num_layers (int): How many Linear layers; 2 in PaCo, 3 in GPaCo.
-        norm (bool): BatchNorm before each ReLU; PaCo has it, GPaCo has not.
+        norm (bool): BatchNorm before each activation; PaCo has it, GPaCo has not.
+        act_cfg (dict): The activation. Defaults to ReLU; GPaCo's vision transformers have GELU.
         init_cfg (dict | list[dict], optional): Initialisation. Defaults to torch's.
     """
 
@@ -25,6 +27,7 @@ class Projector(Sequential):
         out_channels: int,
         num_layers: int,
         norm: bool,
+        act_cfg: dict = dict(type="ReLU", inplace=True),  # noqa: B006
         init_cfg: dict | list | None = None,
     ) -> None:
         layers: list[nn.Module] = []
@@ -32,5 +35,5 @@ class Projector(Sequential):
             layers.append(nn.Linear(in_channels, in_channels))
             if norm:
                 layers.append(nn.BatchNorm1d(in_channels))
-            layers.append(nn.ReLU(inplace=True))
+            layers.append(build_activation_layer(act_cfg))
         super().__init__(*layers, nn.Linear(in_channels, out_channels), init_cfg=init_cfg)

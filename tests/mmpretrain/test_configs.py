@@ -1,4 +1,4 @@
-"""Every config for small images builds and trains; the recipes have their published settings."""
+"""The configs that no paper has build and train: digits, and CIFAR-100-LT in 20 epochs."""
 
 from pathlib import Path
 
@@ -9,21 +9,20 @@ from mmengine.config import Config
 from mmpretrain.registry import DATASETS, MODELS, TRANSFORMS
 from mmpretrain.structures import DataSample
 
-RECIPES = sorted(p for d in ("digits_lt", "cifar100_lt") for p in (CONFIGS / d).glob("*.py"))
-METHODS = ("paco", "gpaco", "balanced_softmax", "ce")
+PATHS = sorted([*CONFIGS.glob("digits_lt/*.py"), *CONFIGS.glob("cifar100_lt/*_20e.py")])
 
 
 def name_of(path: Path) -> str:
     return f"{path.parent.name}/{path.stem}"
 
 
-def test_there_is_a_config_for_each_method_and_imbalance():
-    names = {name_of(path) for path in RECIPES}
-    assert names >= {f"digits_lt/{method}" for method in METHODS}
-    assert names >= {f"cifar100_lt/{m}_if{f}" for m in METHODS for f in (100, 50, 10)}
+def test_there_is_a_config_for_each_method():
+    names = {name_of(path) for path in PATHS}
+    assert {f"digits_lt/{m}" for m in ("paco", "gpaco", "balanced_softmax", "ce")} <= names
+    assert {f"cifar100_lt/{m}_if100_20e" for m in ("paco", "balanced_softmax", "ce")} <= names
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=name_of)
+@pytest.mark.parametrize("path", PATHS, ids=name_of)
 def test_it_takes_two_steps(path):
     config = Config.fromfile(path)
     model = MODELS.build(dict(config.model, data_preprocessor=config.data_preprocessor))
@@ -50,35 +49,6 @@ def test_it_takes_two_steps(path):
         losses["loss"].backward()
         optimizer.step()
         assert losses["loss"].isfinite()
-
-
-@pytest.mark.parametrize("factor", [100, 50, 10])
-@pytest.mark.parametrize("method", METHODS)
-def test_cifar_100_lt_has_the_published_settings(method, factor):
-    config = Config.fromfile(CONFIGS / "cifar100_lt" / f"{method}_if{factor}.py")
-    assert config.train_dataloader.dataset.imbalance_factor == factor
-    assert config.train_dataloader.batch_size == 128
-    assert config.optim_wrapper.optimizer == dict(
-        type="SGD", lr=0.05, momentum=0.9, weight_decay=5e-4
-    )
-    assert config.train_cfg.max_epochs == 400
-    warmup, decay = config.param_scheduler
-    assert (warmup.type, warmup.begin, warmup.end) == ("LinearLR", 0, 10)
-    assert (decay.type, decay.milestones, decay.gamma) == ("MultiStepLR", [320, 360], 0.1)
-    assert config.model.backbone == dict(type="ResNetCIFAR", depth=32)
-    head = config.model.head
-    assert (head.num_classes, head.in_channels) == (100, 64)
-    if method in ("paco", "gpaco"):
-        assert head.loss == dict(type="PaCoLoss", alpha=0.01, temperature=0.05)
-        assert (head.queue_size, head.feat_channels) == (1024, 32)
-        assert config.model.momentum == (0.999 if method == "paco" else None)
-        layers = (2, True) if method == "paco" else (3, False)
-        assert (head.projector.num_layers, head.projector.norm) == layers
-        blur = config.train_dataloader.dataset.pipeline[0].transforms[1][-1]
-        assert (blur.type, blur.prob) == ("GaussianBlur", 0.5 if method == "paco" else 0.2)
-    else:
-        assert head.type == "ClassCentersHead"
-        assert head.get("prior", True) == (method == "balanced_softmax")
 
 
 def test_the_twins_see_the_anchor_view_of_paco():

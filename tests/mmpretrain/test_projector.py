@@ -18,3 +18,18 @@ def test_gpaco_s_projector():
     )
     assert [type(m) for m in projector] == [nn.Linear, nn.ReLU, nn.Linear, nn.ReLU, nn.Linear]
     assert projector(torch.randn(4, 7)).shape == (4, 3)
+
+
+def test_the_activation_is_a_setting():
+    projector = MODELS.build(
+        dict(
+            type="Projector",
+            in_channels=7,
+            out_channels=3,
+            num_layers=3,
+            norm=False,
+            act_cfg=dict(type="GELU"),
+        )
+    )
+    assert [type(m) for m in projector] == [nn.Linear, nn.GELU, nn.Linear, nn.GELU, nn.Linear]
+    assert projector(torch.randn(4, 7)).shape == (4, 3)
