@@ -58,17 +58,15 @@ at::Tensor center_logits_composite(const at::Tensor& x, const at::Tensor& weight
                                    const std::optional<at::Tensor>& log_prior, double supt,
                                    bool cosine) {
   check_center_logits(x, weight, bias, log_prior, supt);
-  const double scale = 1 / supt;
   const auto inputs = cosine ? unit_rows(x) : x;
   const auto centers = cosine ? unit_rows(weight) : weight;
-  // One product with the scale and the per-class terms in its epilogue where no dtype is in the
-  // way; the sum of the per-class terms has C entries.
-  if (log_prior && log_prior->scalar_type() == x.scalar_type()) {
-    return at::addmm(bias ? *bias + *log_prior : *log_prior, inputs, centers.t(), scale, scale);
-  }
-  auto logits = at::linear(inputs, centers, bias);
-  if (log_prior) logits = logits + *log_prior;
-  return supt == 1 ? logits : logits * scale;
+  // Where no dtype is in the way, the per-class terms are added to each other, [C], and then in the
+  // product's epilogue.
+  const bool fused = log_prior && log_prior->scalar_type() == x.scalar_type();
+  const auto per_class = fused && bias ? *bias + *log_prior : fused ? log_prior : bias;
+  auto logits = at::linear(inputs, centers, per_class);
+  if (log_prior && !fused) logits = logits + *log_prior;
+  return supt == 1 ? logits : logits / supt;
 }
 
 }  // namespace
