@@ -62,7 +62,7 @@ struct PaCoLossProblem {
 // What the shares of the columns leave for finish_anchors, each [share, A] or [share, A, D].
 struct PaCoLossShares {
   int num_shares;
-  float* maximum;     // of p_ij log2(e), -infinity without a pair
+  float* maximum;     // of p_ij log2(e), less kLog2WeightUnit; -infinity without a pair
   float* exp_sum;     // sum_j 2^(p_ij log2(e) - maximum)
   float* exp_rows;    // the same sum of 2^(...) z_j; null where no gradient is wanted
   int* class_counts;  // rows of the anchor's class; written for the first anchor of a class among
@@ -197,7 +197,8 @@ PACO_DEVICE void stream_pairs(Context& context,
       exp_sum[r] *= rescale;
       PACO_UNROLL
       for (int slot = 0; slot < slots(kColumns); ++slot) {
-        pairs[r][slot] = context.exp2(fmaf(pairs[r][slot], scale, -shift));
+        pairs[r][slot] =
+            context.exp2(fmaf(pairs[r][slot], scale, Product::kLog2WeightUnit - shift));
         exp_sum[r] += pairs[r][slot];
       }
       PACO_UNROLL
@@ -216,7 +217,7 @@ PACO_DEVICE void stream_pairs(Context& context,
     if (anchor >= num_anchors) continue;
     const int64_t at = share * num_anchors + anchor;
     if (lane % 4 == 0) {
-      shares.maximum[at] = maximum[r];
+      shares.maximum[at] = maximum[r] - Product::kLog2WeightUnit;
       shares.exp_sum[at] = sum;
     }
     if (shares.exp_rows != nullptr) {
@@ -607,6 +608,19 @@ PACO_DEVICE float anchor_scale(const PaCoLossProblem<Element>& problem, float pa
   return problem.anchor_weight != nullptr ? problem.anchor_weight[anchor] : 1.0f;
 }
 
+// Of all anchors, over the block; 1 where no weight is above 0. `scratch` is that of reduce_block.
+template <typename Element, typename Context>
+PACO_DEVICE float largest_anchor_weight(Context& context, const PaCoLossProblem<Element>& problem,
+                                        float* scratch) {
+  if (problem.anchor_weight == nullptr) return 1;
+  float largest[1] = {0};
+  for (int64_t i = context.thread(); i < problem.num_anchors; i += context.num_threads()) {
+    largest[0] = fmaxf(largest[0], problem.anchor_weight[i]);
+  }
+  reduce_block<Maximum>(context, largest, scratch);
+  return largest[0] > 0 ? largest[0] : 1.0f;
+}
+
 // One column of the in-batch block: an anchor, what its pairs are made of.
 struct AnchorColumn {
   float log2_partition;  // L_i log2(e); infinite where the column takes no part
@@ -654,6 +668,13 @@ PACO_DEVICE void feature_gradient(Context& context,
   load_tile<kDim, kColumns>(context, memory.columns(0), anchors, 0);
   context.commit_copies();
 
+  // Of the weights of pairs, none of which is above the largest of an anchor.
+  float unit = 1;
+  if constexpr (Product::kLog2WeightUnit > 0) {
+    unit = context.exp2(Product::kLog2WeightUnit - 1) /
+           largest_anchor_weight(context, problem, reinterpret_cast<float*>(memory.anchors(0)));
+  }
+
   float gradient[2][slots(kDim)] = {};
   for (int64_t tile = 0; tile < num_tiles; ++tile) {
     const int64_t first_column = tile * kColumns;
@@ -667,7 +688,7 @@ PACO_DEVICE void feature_gradient(Context& context,
       const int64_t anchor = first_column + i;
       if (anchor < problem.num_anchors) {
         const float pair_weight = gradients.pair_weight[anchor];
-        const float weight = anchor_scale(problem, pair_weight, anchor);
+        const float weight = unit * anchor_scale(problem, pair_weight, anchor);
         if (pair_weight != 0) {
           column.log2_partition = gradients.log_partition[anchor] * kLog2E;
           column.pair_scale = weight * problem.gamma;
@@ -705,6 +726,7 @@ PACO_DEVICE void feature_gradient(Context& context,
 
   const float upstream =
       *gradients.grad_loss / (static_cast<float>(problem.num_anchors) * problem.base_temperature);
+  const float inverse_unit = 1 / unit;
   PACO_UNROLL
   for (int r = 0; r < 2; ++r) {
     if (row[r] >= features.num_rows) continue;
@@ -716,7 +738,7 @@ PACO_DEVICE void feature_gradient(Context& context,
       const int column = Product::value_column(slot, lane);
       if (column >= features.dim) continue;
       const int64_t at = row[r] * features.dim + column;
-      float value = gradient[r][slot];
+      float value = gradient[r][slot] * inverse_unit;
       if (is_anchor) value += weight * gradients.anchor_grad[at];
       context.assign(static_cast<Element*>(gradients.grad_features)[at], upstream * value);
     }

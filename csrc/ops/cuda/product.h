@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "element.h"
 #include "tile.h"
@@ -18,7 +19,8 @@
 //   pairs[r][slot]   row lane / 4 + 8 r, column pair_column(slot, lane)
 //   values[r][slot]  row lane / 4 + 8 r, feature value_column(slot, lane)
 //
-// The weights take the place of the pairs, in their distribution.
+// The weights take the place of the pairs, in their distribution. A product whose weights have
+// little range wants those that are at most 1 times 2^kLog2WeightUnit.
 namespace paco::cuda {
 
 constexpr int kWarpRows = 16;
@@ -31,6 +33,7 @@ template <typename ElementType, int kTileColumns>
 struct TensorCoreLayout {
   using Element = ElementType;
   static constexpr int kColumns = kTileColumns;
+  static constexpr float kLog2WeightUnit = 0;
 
   PACO_HOST_DEVICE static int pair_column(int slot, int lane) {
     return slot / 2 * 8 + lane % 4 * 2 + slot % 2;
@@ -71,6 +74,8 @@ template <typename ElementType>
 struct HalfProduct : TensorCoreLayout<ElementType, 64> {
   using Element = ElementType;
   using TensorCoreLayout<ElementType, 64>::kColumns;
+  // float16 ends at 65504 and 6e-8, and a long queue is made of small weights.
+  static constexpr float kLog2WeightUnit = std::is_same_v<ElementType, Float16> ? 15 : 0;
 
   template <int kDim, int kRows, typename Context>
   PACO_DEVICE static void settle_tile(Context&, Element*) {}
@@ -142,6 +147,7 @@ struct Tf32Product : TensorCoreLayout<float, 32> {
 struct FloatProduct {
   using Element = float;
   static constexpr int kColumns = 32;
+  static constexpr float kLog2WeightUnit = 0;
 
   PACO_HOST_DEVICE static int pair_column(int slot, int lane) { return slot * 4 + lane % 4; }
   PACO_HOST_DEVICE static int value_column(int slot, int lane) {

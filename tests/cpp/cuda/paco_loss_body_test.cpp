@@ -113,6 +113,41 @@ TYPED_TEST(PaCoLossBodyTest, LowTemperature) {
   this->expect_as_defined({.classes = 3, .temperature = 0.05f, .base_temperature = 0.07f});
 }
 
+// float16 has no such range.
+TYPED_TEST(PaCoLossBodyTest, AnchorWeightsOfAnySize) {
+  for (const float size : {1e-7f, 1e7f}) {
+    auto problem = this->draw({.rows = 20, .anchors = 10, .queue = 40, .weighted = true});
+    for (float& weight : problem.anchor_weight) weight *= size;
+    problem.upstream = 1 / size;
+    const HostRun actual = run(problem);
+    const auto expected = define(problem);
+    expect_close("grad_features", actual.results.grad_features, expected.grad_features,
+                 kGradientTolerance<TypeParam>, 0);
+  }
+}
+
+// Many pairs of weights that are small beside the largest, and have no small sum in features of
+// their own.
+TYPED_TEST(PaCoLossBodyTest, SmallWeightsBesideALargeOne) {
+  auto problem = this->draw(
+      {.rows = 2, .anchors = 1, .dim = 8, .classes = 1, .queue = 300, .temperature = 0.05f});
+  const auto set_row = [](auto& rows, size_t row, float first, float second) {
+    for (size_t d = 0; d < 8; ++d) HostContext::assign(rows[8 * row + d], 0);
+    HostContext::assign(rows[8 * row], first);
+    HostContext::assign(rows[8 * row + 1], second);
+  };
+  for (size_t row : {0u, 1u}) set_row(problem.features, row, 1, 0);
+  for (size_t row = 0; row < 300; ++row) {
+    set_row(problem.queue, row, 0.0625f, 1);
+    problem.queue_labels[row] = -1;  // of another class
+  }
+  const HostRun actual = run(problem);
+  const auto expected = define(problem);
+  const double derivative = expected.anchor_grad[1];
+  EXPECT_GT(derivative, 0);
+  EXPECT_NEAR(actual.results.anchor_grad[1], derivative, 0.01 * derivative);
+}
+
 TYPED_TEST(PaCoLossBodyTest, TheLossAloneIsTheSame) {
   const auto problem = this->draw({});
   const HostRun with_grad = run_forward<TypeParam, 64>(problem);
