@@ -656,6 +656,14 @@ PACO_DEVICE void feature_gradient(Context& context,
   const int64_t num_tiles = divide_up(problem.num_anchors, kColumns);
   const float scale = kLog2E / problem.temperature;
 
+  // Of the weights of pairs, none of which is above the largest of an anchor. First of all, because
+  // ptxas spills otherwise.
+  float unit = 1;
+  if constexpr (Product::kLog2WeightUnit > 0) {
+    unit = context.exp2(Product::kLog2WeightUnit - 1) /
+           largest_anchor_weight(context, problem, reinterpret_cast<float*>(memory.anchors(0)));
+  }
+
   int64_t row[2];
   int64_t row_label[2];
   PACO_UNROLL
@@ -667,13 +675,6 @@ PACO_DEVICE void feature_gradient(Context& context,
   load_tile<kDim, kPairRows>(context, memory.rows(), features, first_row);
   load_tile<kDim, kColumns>(context, memory.columns(0), anchors, 0);
   context.commit_copies();
-
-  // Of the weights of pairs, none of which is above the largest of an anchor.
-  float unit = 1;
-  if constexpr (Product::kLog2WeightUnit > 0) {
-    unit = context.exp2(Product::kLog2WeightUnit - 1) /
-           largest_anchor_weight(context, problem, reinterpret_cast<float*>(memory.anchors(0)));
-  }
 
   float gradient[2][slots(kDim)] = {};
   for (int64_t tile = 0; tile < num_tiles; ++tile) {
