@@ -6,6 +6,7 @@ Needs lightning and scikit-learn beside libpaco: python examples/lightning/train
 import argparse
 import copy
 
+import paco.torchvision_compat  # noqa: F401  # isort: skip
 import torch
 from lightning import LightningModule, Trainer
 from sklearn.datasets import load_digits
@@ -95,8 +96,7 @@ class PaCo(LightningModule):
         self.log_dict({name: 100 * value for name, value in accuracy.items()})
 
     def configure_optimizers(self) -> dict:
-        parameters = (p for p in self.parameters() if p.requires_grad)
-        optimizer = torch.optim.SGD(parameters, lr=0.05, momentum=0.9, weight_decay=5e-4)
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
             optimizer, self.trainer.estimated_stepping_batches
         )

@@ -6,6 +6,7 @@ Needs torchvision and scikit-learn beside libpaco: python examples/pytorch/train
 import argparse
 import copy
 
+import paco.torchvision_compat  # noqa: F401  # isort: skip
 import torch
 import torchvision
 from sklearn.datasets import load_digits
@@ -70,7 +71,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=400)
     steps = parser.parse_args().steps
-
     images, labels, test_images, test_labels = long_tailed_digits()
     counts = longtail.class_counts(labels, num_classes=10)
     encoder = Encoder().to(DEVICE)

@@ -5,6 +5,7 @@ Needs timm and scikit-learn beside libpaco: python examples/timm/train.py [--ste
 
 import argparse
 
+import paco.torchvision_compat  # noqa: F401  # isort: skip
 import timm
 import torch
 from PIL import Image

@@ -6,43 +6,17 @@
 """
 
 import pickle
-import sys
 
 import torch
 
 __all__ = ["apply"]
 
-# Keeps the declarations alive: a Library withdraws them when it is collected.
-_torchvision_library: torch.library.Library | None = None
-
 
 def apply() -> None:
     """Makes torchvision importable and mmengine's checkpoints loadable."""
-    _mend_torchvision()
+    from paco import torchvision_compat  # noqa: F401  (mends it as it is imported)
+
     _allow_mmengine_checkpoints()
-
-
-def _mend_torchvision() -> None:
-    """For a CUDA build of torchvision 0.26 to 0.28 beside a CPU build of torch.
-
-    Its compiled operators do not load there, and its Python side then fails to find two of them
-    ("operator torchvision::nms does not exist"). Declaring the two is enough for everything but
-    the operators themselves and the image decoders.
-    """
-    global _torchvision_library
-    try:
-        import torchvision
-    except RuntimeError as error:
-        if "torchvision::nms" not in str(error):
-            raise
-        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        _torchvision_library = torch.library.Library("torchvision", "FRAGMENT")
-        for name in ("nms", "qnms"):
-            _torchvision_library.define(
-                f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-            )
-        import torchvision  # noqa: F401
 
 
 def _allow_mmengine_checkpoints() -> None:
