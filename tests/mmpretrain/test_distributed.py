@@ -1,6 +1,9 @@
 """Two processes train as one does on the same images."""
 
+import contextlib
 import copy
+from concurrent.futures import ProcessPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 # First, because the processes import this file without conftest.py.
@@ -21,19 +24,35 @@ from paco.mmpretrain.distributed import apply_shuffled, gather_rows
 RANKS = 2
 
 
-def on_two_processes(function, folder: Path, *arguments) -> list:
-    """``function(rank, *arguments)`` of each rank."""
-    torch.multiprocessing.spawn(_process, (function, folder, arguments), nprocs=RANKS)
-    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(RANKS)]
+@pytest.fixture(scope="module")
+def on_two_processes(tmp_path_factory):
+    """Calls ``function(rank, *arguments)`` on each rank and lists what they return."""
+    rendezvous = tmp_path_factory.mktemp("group") / "rendezvous"
+    spawn = torch.multiprocessing.get_context("spawn")
+    with contextlib.ExitStack() as stack:
+        ranks = [
+            stack.enter_context(
+                ProcessPoolExecutor(1, spawn, initializer=join, initargs=(rank, rendezvous))
+            )
+            for rank in range(RANKS)
+        ]
+
+        def call(function, *arguments) -> list:
+            calls = [pool.submit(function, rank, *arguments) for rank, pool in enumerate(ranks)]
+            return [call.result() for call in calls]
+
+        yield call
 
 
-def _process(rank: int, function, folder: Path, arguments: tuple) -> None:
+def join(rank: int, rendezvous: Path) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=RANKS
+        "gloo",
+        init_method=f"file://{rendezvous}",
+        rank=rank,
+        world_size=RANKS,
+        timeout=timedelta(seconds=60),
     )
-    torch.save(function(rank, *arguments), folder / f"{rank}.pt")
-    torch.distributed.destroy_process_group()
 
 
 # ---- Rows ----------------------------------------------------------------------------------------
@@ -58,11 +77,11 @@ def exchange(rank: int, parts: list[torch.Tensor]) -> dict:
     )
 
 
-def test_rows_are_gathered_and_shuffled_whatever_their_number(rng, tmp_path):
-    sizes = [rng.randint(20, 29), rng.randint(2, 19)]
+def test_rows_are_gathered_and_shuffled_whatever_their_number(rng, on_two_processes):
+    sizes = [rng.randint(20, 29), rng.randint(8, 19)]
     parts = [torch.randn(n, 2, 5) for n in sizes]
     everything = torch.cat(parts)
-    results = on_two_processes(exchange, tmp_path, parts)
+    results = on_two_processes(exchange, parts)
     for rank, (result, part) in enumerate(zip(results, parts, strict=True)):
         assert torch.equal(result["gathered"], everything)
         assert result["labels"].tolist() == [i + r for r, n in enumerate(sizes) for i in range(n)]
@@ -183,7 +202,7 @@ def state_of(model) -> dict:
 
 
 @pytest.mark.parametrize("momentum", [0.9, None], ids=["PaCo", "GPaCo"])
-def test_loss_queue_and_gradients_are_those_of_one_process(rng, momentum, tmp_path):
+def test_loss_queue_and_gradients_are_those_of_one_process(rng, momentum, on_two_processes):
     model = build(config_without_batch_norm(momentum)).double()
     # Even shares, uneven ones and a last batch that is smaller; the queue of 20 wraps around.
     sizes = [[4, 4], [rng.randint(1, 3), rng.randint(4, 6)], [5, 2], [1, 1]]
@@ -191,7 +210,7 @@ def test_loss_queue_and_gradients_are_those_of_one_process(rng, momentum, tmp_pa
     for split in sizes:
         inputs, samples = two_views(sum(split))
         batches.append((inputs.double(), labels_of(samples)))
-    results = on_two_processes(train, tmp_path, model, batches, sizes)
+    results = on_two_processes(train, model, batches, sizes)
     expected = train_alone(copy.deepcopy(model), batches, sizes)
     assert expected["state"]["head.queue.state"][1] == 20
     for rank, result in enumerate(results):
@@ -219,11 +238,11 @@ def keys_of(rank: int, model, inputs: torch.Tensor, labels: torch.Tensor) -> dic
     return keys
 
 
-def test_batch_norm_is_shuffled_for_the_keys_unless_it_is_switched_off(tmp_path):
+def test_batch_norm_is_shuffled_for_the_keys_unless_it_is_switched_off(on_two_processes):
     model = build(model_config())
     assert model.shuffle_bn
     inputs, samples = two_views(16)
-    first, second = on_two_processes(keys_of, tmp_path, model, inputs, labels_of(samples))
+    first, second = on_two_processes(keys_of, model, inputs, labels_of(samples))
     alone = [model.key_encoder(share) for share in inputs[16:].chunk(RANKS)]
     torch.testing.assert_close(first["False"], torch.cat(alone), rtol=1e-4, atol=1e-5)
     assert not torch.allclose(first["True"], first["False"], atol=1e-2)
