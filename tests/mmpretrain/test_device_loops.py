@@ -1,0 +1,144 @@
+"""The loops whose images stay on the device, here the CPU: they train as the toolbox's own do.
+
+Capture and replay in a CUDA graph are tested in tests/cuda.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmcv.transforms import Compose
+from mmengine.config import Config
+from mmengine.runner import Runner, ValLoop
+from mmpretrain.structures import DataSample
+from small_cifar import options, write_cifar100
+from torch import Tensor
+
+from paco.mmpretrain import CIFAR100LT
+from paco.mmpretrain.device_loops import DeviceTrainLoop, DeviceValLoop, _Step
+
+ROOT = Path(__file__).parents[2]
+TOOL = ROOT / "tools" / "train_fast.py"
+
+
+@pytest.fixture(scope="module")
+def data_root(tmp_path_factory) -> Path:
+    return write_cifar100(tmp_path_factory.mktemp("cifar100"), CIFAR100LT.METAINFO["classes"])
+
+
+def config_of(recipe: str, data_root: Path, work_dir: Path) -> Config:
+    config = Config.fromfile(ROOT / "configs" / "cifar100_lt" / f"{recipe}_if100.py")
+    config.merge_from_dict(options(data_root))
+    config.work_dir = str(work_dir)
+    config.log_level = "ERROR"
+    return config
+
+
+def train(recipe: str, data_root: Path, work_dir: Path, *arguments: str) -> str:
+    settings = [f"{name}={value}" for name, value in options(data_root).items()]
+    command = [sys.executable, TOOL, ROOT / "configs" / "cifar100_lt" / f"{recipe}_if100.py"]
+    command += ["--work-dir", work_dir, *arguments, "--cfg-options", *settings]
+    run = subprocess.run([*map(str, command)], capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    return run.stdout + run.stderr
+
+
+@pytest.mark.parametrize("recipe", ["paco", "gpaco"])
+def test_a_resumed_run_is_the_uninterrupted_one(recipe, data_root, tmp_path):
+    log = train(recipe, data_root, tmp_path)
+    for name in ("top1", "mean", "many", "medium", "few"):
+        assert f"long_tail/{name}:" in log
+    expected = torch.load(tmp_path / "epoch_2.pth", weights_only=False)
+    (tmp_path / "epoch_2.pth").unlink()
+    (tmp_path / "last_checkpoint").write_text(str(tmp_path / "epoch_1.pth"))
+    train(recipe, data_root, tmp_path, "--resume")
+    actual = torch.load(tmp_path / "epoch_2.pth", weights_only=False)
+
+    before = torch.load(tmp_path / "epoch_1.pth", weights_only=False)["state_dict"]
+    assert actual["state_dict"].keys() == expected["state_dict"].keys()
+    for name, value in expected["state_dict"].items():
+        assert torch.equal(actual["state_dict"][name], value), name
+        if name.startswith("backbone.conv1"):
+            assert not torch.equal(before[name], value)
+    # 204 images in batches of 32: 6 steps an epoch.
+    assert actual["state_dict"]["head.queue.state"].tolist() == [6 * 32 * 2 % 100, 100]
+    lr = actual["optimizer"]["param_groups"][0]["lr"]
+    assert lr == expected["optimizer"]["param_groups"][0]["lr"]
+
+
+@pytest.mark.parametrize("recipe", ["paco", "gpaco"])
+def test_a_step_has_the_gradients_of_the_model(recipe, data_root, tmp_path):
+    runner = Runner.from_cfg(config_of(recipe, data_root, tmp_path))
+    model = runner.model
+    model.init_weights()
+    model.head.set_class_counts(torch.arange(1, 101))
+    model.train()
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    # The batch is large: in bfloat16 BatchNorm of a few would be noise.
+    views = torch.randint(0, 256, (2, 128, 3, 32, 32), dtype=torch.uint8)
+    labels = torch.randint(0, 100, (128,))
+
+    def gradient() -> Tensor:
+        return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+    step = _Step(model, 128, torch.Size([3, 32, 32]))
+    log_vars = step(views, labels)
+    fast = gradient()
+    assert not torch.equal(model.head.queue.labels, state["head.queue.labels"])
+
+    model.load_state_dict(state)
+    model.zero_grad()
+    samples = [DataSample().set_gt_label(label) for label in labels.tolist()]
+    data = model.data_preprocessor(dict(inputs=list(views), data_samples=samples), training=True)
+    loss, _ = model.parse_losses(model(**data, mode="loss"))
+    loss.backward()
+    assert torch.cosine_similarity(fast, gradient(), dim=0) > 0.98
+    assert log_vars["loss"].item() == pytest.approx(loss.item(), rel=0.02)
+
+
+def test_views_are_of_the_batch_s_images_in_its_order(data_root, tmp_path):
+    config = config_of("paco", data_root, tmp_path)
+    runner = Runner.from_cfg(config)
+    loop = DeviceTrainLoop(runner, config.train_dataloader, max_epochs=1)
+    loop.images = torch.arange(50, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 4, 4)
+    loop.labels = torch.arange(50) * 2
+    loop.pipelines = [Compose([]), Compose([dict(type="Invert", prob=1.0)])]
+    batches = torch.randperm(50)[:48].view(6, 8)
+    for batch, (views, labels) in zip(batches, loop._epoch_of(batches), strict=True):
+        assert torch.equal(labels, 2 * batch)
+        assert torch.equal(views[0, :, 0, 0, 0], batch.to(torch.uint8))
+        assert torch.equal(views[1, :, 2, 3, 3], 255 - batch.to(torch.uint8))
+
+
+def test_validation_gives_the_toolbox_s_figures(data_root, tmp_path):
+    config = config_of("paco", data_root, tmp_path)
+    figures = []
+    for loop in (ValLoop, DeviceValLoop):
+        runner = Runner.from_cfg(config.copy())
+        torch.manual_seed(7)
+        runner.model.init_weights()
+        evaluator = dict(type="LongTailMetric", class_counts=list(range(5, 205, 2)))
+        figures.append(loop(runner, config.val_dataloader, evaluator).run())
+    assert figures[0]["long_tail/top5"] > 0
+    assert figures[1] == pytest.approx(figures[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"train_dataloader.drop_last": False}, "drop_last=True"),
+        ({"train_dataloader.dataset.pipeline": [dict(type="PackInputs")]}, "MultiView of two"),
+    ],
+)
+def test_what_the_loop_cannot_train_on_is_refused(change, message, data_root, tmp_path):
+    config = config_of("paco", data_root, tmp_path)
+    for name, value in change.items():
+        *path, last = name.split(".")
+        part = config
+        for key in path:
+            part = part[key]
+        part[last] = value
+    with pytest.raises(ValueError, match=message):
+        DeviceTrainLoop(Runner.from_cfg(config), config.train_dataloader, max_epochs=1)
