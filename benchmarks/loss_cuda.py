@@ -11,7 +11,8 @@ The shapes, forms and ways are those of loss.py. Beside them:
 
 float32 is measured with products in full precision and, as "tf32", on the tensor cores. Times are
 those of the GPU's events, with the second-level cache cleared before each call. Memory is what a
-call allocates at its peak, its gradients included.
+call allocates at its peak, its gradients included; a graph has its own from the capture on, and no
+figure. A way that fails, or disagrees with libpaco, is left out with a line that says why.
 """
 
 import argparse
@@ -29,6 +30,8 @@ from loss import SHAPES, TOLERANCE, Case, Problem, check_agreement
 from loss import make_problem as make_problem_on_cpu
 from torch import Tensor
 
+import paco
+
 Call = Callable[[], tuple[Tensor, ...]]
 
 
@@ -45,12 +48,13 @@ KINDS = {
     "bfloat16": Kind("bfloat16", "highest"),
 }
 WAYS = ["paco", "graph", "textbook", "compile", "sdpa", "published"]
+DEVICE = torch.device("cuda")
 
 
 @functools.lru_cache(maxsize=1)  # all candidates share one
 def make_problem(case: Case) -> Problem:
     tensors = make_problem_on_cpu(case)
-    return Problem(*(x.detach().cuda().requires_grad_(x.requires_grad) for x in tensors))
+    return Problem(*(x.detach().to(DEVICE).requires_grad_(x.requires_grad) for x in tensors))
 
 
 def attention(
@@ -84,7 +88,7 @@ def make_call(case: Case, way: str) -> Call:
     """Forward and backward of one way: the call returns the loss and its gradients."""
     problem = make_problem(case)
     if way == "published":
-        function = published(torch.zeros(1, dtype=torch.int64, device="cuda"))
+        function = published(torch.zeros(1, dtype=torch.int64, device=DEVICE))
     else:
         function = LOSSES["paco" if way == "graph" else way]()
 
@@ -127,7 +131,7 @@ def captured(call: Call) -> Call:
 
 def time_in_turns(calls: dict[str, Call], repetitions: int) -> dict[str, list[float]]:
     """Milliseconds of each call, all ways in turns; the first three rounds do not count."""
-    cache = torch.empty(256 * 2**20, dtype=torch.int8, device="cuda")
+    cache = torch.empty(256 * 2**20, dtype=torch.int8, device=DEVICE)
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(3 + repetitions):
         for name, call in calls.items():
@@ -150,23 +154,36 @@ def peak_memory(call: Call) -> int:
     return torch.cuda.max_memory_allocated() - before
 
 
+def agreeing(calls: dict[str, Call], kind: str, dtype: str) -> dict[str, Call]:
+    """The ways that give the loss and the gradients of the first."""
+    # Between tf32 products 10 bits agree.
+    tolerance = TOLERANCE["bfloat16" if kind == "tf32" else dtype]
+    first = next(iter(calls), None)
+    kept: dict[str, Call] = {}
+    for way, call in calls.items():
+        try:
+            check_agreement({first: calls[first], way: call}, tolerance)
+            kept[way] = call
+        except AssertionError as error:
+            print(f"left out: {error}", flush=True)
+    return kept
+
+
 def run(case: Case, kind: str, ways: list[str], repetitions: int) -> list[dict[str, Any]]:
     torch.set_float32_matmul_precision(KINDS[kind].matmul_precision)
     torch.compiler.reset()
     calls: dict[str, Call] = {}
-    memory: dict[str, int] = {}
+    memory: dict[str, int | None] = {}
     for way in ways:
         try:
             call = make_call(case, way)
             call()
-            memory[way] = peak_memory(call)
+            memory[way] = None if way == "graph" else peak_memory(call)
             calls[way] = call
         except RuntimeError as error:  # out of memory, or no kernel for this problem
             print(f"left out: {way} on {case.shape} {case.form} {kind}: {error}", flush=True)
             torch.cuda.empty_cache()
-    # Between tf32 products 10 bits agree.
-    check_agreement(calls, TOLERANCE["bfloat16" if kind == "tf32" else case.dtype])
-    times = time_in_turns(calls, repetitions)
+    times = time_in_turns(agreeing(calls, kind, case.dtype), repetitions)
 
     rows = []
     batch, queue, dim, classes, _ = SHAPES[case.shape]
@@ -175,13 +192,15 @@ def run(case: Case, kind: str, ways: list[str], repetitions: int) -> list[dict[s
             **{"shape": case.shape, "form": case.form, "kind": kind},
             **{"A": case.anchors, "M": 2 * batch, "K": queue, "D": dim, "C": classes},
             **{"candidate": way, "median_ms": median(values), "min_ms": min(values)},
-            **{"repetitions": len(values), "peak_mb": memory[way] / 1e6},
+            "repetitions": len(values),
+            "peak_mb": None if memory[way] is None else memory[way] / 1e6,
             "times_paco": median(values) / median(times["paco"]) if "paco" in times else None,
             "gpu": gpu(),
         }
+        peak = "" if row["peak_mb"] is None else f"{row['peak_mb']:.1f}"
         print(
             f"{case.shape:6}{case.form:6}{kind:9}{way:10}{row['median_ms']:10.4f} ms, "
-            f"at least {row['min_ms']:10.4f} ms, {row['peak_mb']:9.1f} MB, "
+            f"at least {row['min_ms']:10.4f} ms, {peak:>9} MB, "
             f"{row['times_paco'] or 0:7.2f} x paco",
             flush=True,
         )
@@ -210,6 +229,8 @@ def main() -> None:
     options = parser.parse_args()
     if not torch.cuda.is_available():
         parser.error("this benchmark needs a GPU; loss.py is the one for a CPU")
+    if not paco.build_info()["cuda_version"]:
+        parser.error("libpaco was built without CUDA kernels; PACO_CUDA=1 asks for them")
 
     candidates.attention = attention
     print(gpu())
@@ -219,7 +240,8 @@ def main() -> None:
             for kind in options.kinds:
                 case = Case(shape, form, KINDS[kind].dtype, threads=1)
                 rows += run(case, kind, options.candidates, options.repetitions)
-                write_csv(options.csv, rows)
+                if rows:
+                    write_csv(options.csv, rows)
     print(f"wrote {options.csv}")
 
 

@@ -4,8 +4,12 @@ says nothing of CUDA, and `pytest tests/cuda` alone fails for want of tests."""
 import pytest
 import torch
 
+import paco
+
 if not torch.cuda.is_available():
     collect_ignore_glob = ["test_*.py"]
+elif not paco.build_info()["cuda_version"]:
+    raise pytest.UsageError("libpaco was built without CUDA kernels; PACO_CUDA=1 asks for them")
 
 
 @pytest.fixture
