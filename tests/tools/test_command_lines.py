@@ -133,6 +133,18 @@ def test_the_exported_classifier_is_the_trained_one(trained, tmp_path):
     torch.testing.assert_close(classifier((images - mean) / std), expected)
 
 
+def test_amp_is_the_toolbox_s_mixed_precision(tmp_path):
+    result = subprocess.run(
+        command("train", CONFIG, "--work-dir", tmp_path, "--amp"),
+        env=ENVIRONMENT | {"CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+    )
+    # Which wants a GPU, and says so.
+    assert result.returncode != 0
+    assert "is only available training on gpu" in result.stderr
+
+
 # ---- Several processes ---------------------------------------------------------------------------
 
 
