@@ -13,6 +13,7 @@ import torch
 from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from mmengine.registry import FUNCTIONS, init_default_scope
+from mmengine.runner import Runner
 from mmpretrain.registry import MODELS, TRANSFORMS
 from PIL import Image
 
@@ -75,3 +76,15 @@ def test_python_code_runs_and_prints_what_its_comment_says(code, capsys):
     exec(code, {})
     printed = re.findall(r"print\(.*\) +# (.*)", code)
     assert capsys.readouterr().out.splitlines() == printed
+
+
+def test_the_best_epoch_of_a_validation_is_kept(tmp_path):
+    (block,) = (code for code in blocks("python") if "save_best" in code)
+    settings: dict = {}
+    exec(block, settings)
+    config = Config.fromfile(DOCS.parent / "configs" / "digits_lt" / "ce.py")
+    config.merge_from_dict({"default_hooks": settings["default_hooks"]})
+    config.train_cfg.update(max_epochs=2, val_interval=1)
+    config.work_dir, config.experiment_name = str(tmp_path), "best_epoch"
+    Runner.from_cfg(config).train()
+    assert len(list(tmp_path.glob("best_long_tail_mean_epoch_*.pth"))) == 1
