@@ -43,7 +43,7 @@ template <typename T>
 constexpr T kNoPair = std::numeric_limits<T>::lowest() / 4;
 
 // Numbers that a thread should have to work on at least.
-constexpr int64_t kThreadNumbers = 32768;
+constexpr int64_t kThreadNumbers = 65536;
 
 int64_t divide_up(int64_t x, int64_t y) { return (x + y - 1) / y; }
 
@@ -141,7 +141,11 @@ void add_segment(ClassSums<T>& classes, const Segment& segment) {
         add_rows(classes, segment.labels, segment.size,
                  [&](int64_t j, T* sum, int64_t begin, int64_t end) {
                    const auto* const row = rows + j * stride;
-                   for (const auto d : c10::irange(begin, end)) sum[d] += static_cast<T>(row[d]);
+                   if constexpr (std::is_same_v<T, scalar_t>) {
+                     row_kernels<T>().axpby(sum + begin, row + begin, end - begin, 1, 1);
+                   } else {
+                     for (const auto d : c10::irange(begin, end)) sum[d] += static_cast<T>(row[d]);
+                   }
                  });
       });
 }
