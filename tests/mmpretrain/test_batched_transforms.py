@@ -68,6 +68,8 @@ def test_operation_is_the_toolbox_s(name):
     settings, bgr, tolerance = OPERATIONS[name]
     kind = name.split(",")[0]
     images = smooth_images(12)
+    if kind == "AutoContrast":  # give it something to do
+        images = images // 2 + 60
     for negative in (0.0, 1.0) if kind in SIGNED else (None,):
         sign = {} if negative is None else dict(random_negative_prob=negative)
         transform = TRANSFORMS.build(dict(type=kind, prob=1.0, **sign, **settings))
@@ -196,21 +198,30 @@ def test_a_recipe_s_views_have_the_toolbox_s_statistics(recipe, view):
     config = Config.fromfile(f"{CONFIGS}/{recipe}_if100.py")
     multi_view = TRANSFORMS.build(config.train_dataloader.dataset.pipeline[0])
     pipeline = multi_view.transforms[view]
-    images = smooth_images(1200)
+    images = smooth_images(3000)
 
     def statistics(views: Tensor) -> Tensor:
-        values = views.float()
-        steps = (values[..., 1:] - values[..., :-1]).abs()
-        greyness = (values.amax(1) - values.amin(1)).mean()
-        of_image = values.mean((1, 2, 3))
+        """Of each image, [N, S]: brightness, contrast, sharpness, color, and three grey levels."""
+        values = views.double().flatten(2)
+        levels = values.mean(1)
+        steps = (views[..., 1:].double() - views[..., :-1].double()).abs()
         return torch.stack(
-            [values.mean(), values.std(), steps.mean(), greyness, of_image.std()]
-            + [(views == value).float().mean() * 100 for value in (0, 128, 255)]
+            [
+                levels.mean(1),
+                levels.std(1),
+                steps.mean((1, 2, 3)),
+                (values.amax(1) - values.amin(1)).mean(1),
+                *((values == value).double().mean((1, 2)) for value in (0, 128, 255)),
+            ],
+            dim=1,
         )
 
     actual = statistics(transform_batch(pipeline, images))
     expected = statistics(one_by_one(pipeline, images))
-    torch.testing.assert_close(actual, expected, rtol=0.08, atol=0.4)
+    standard_error = ((actual.var(0) + expected.var(0)) / len(images)).sqrt()
+    difference = (actual.mean(0) - expected.mean(0)).abs()
+    # Five standard errors of the draws, and what interpolations differ by.
+    assert (difference <= 5 * standard_error + 0.02 * expected.mean(0) + 1e-3).all(), difference
 
 
 def test_a_seed_repeats_the_draws():
