@@ -50,3 +50,16 @@ def _allow_mmengine_checkpoints() -> None:
         # numpy 2 moved these two, and reads what numpy 1 wrote.
         for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
             torch.serialization.add_safe_globals([(load, f"{module}.{load.__name__}")])
+
+    # The maintained fork allows a list for each load and forgets it afterwards: left to itself, it
+    # would allow the plain getattr, and forget what is allowed here.
+    from mmengine.runner import checkpoint
+
+    if hasattr(checkpoint, "get_torch_safe_globals"):
+        allowed = torch.serialization.get_safe_globals()
+        others = [
+            value
+            for value in checkpoint.get_torch_safe_globals()
+            if value is not getattr and value not in allowed
+        ]
+        checkpoint.get_torch_safe_globals = lambda: others

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.logging import HistoryBuffer, MessageHub
+from mmengine.runner import CheckpointLoader
 
 
 @pytest.mark.parametrize("numpy_module", ["numpy.core.multiarray", "numpy._core.multiarray"])
@@ -27,6 +28,14 @@ def test_a_log_history_loads_with_weights_only(tmp_path, numpy_module):
     history, counts = state["log_scalars"]["train/loss"].data
     assert history.tolist() == [0.5, 0.25]
     assert counts.tolist() == [1, 1]
+
+
+def test_a_load_by_the_toolbox_forgets_nothing(tmp_path):
+    hub = MessageHub("test_compat_again")
+    hub.update_scalar("train/loss", 0.5)
+    torch.save({"hub": hub.state_dict()}, tmp_path / "hub.pth")
+    CheckpointLoader.load_checkpoint(str(tmp_path / "hub.pth"))
+    torch.load(tmp_path / "hub.pth", weights_only=True)
 
 
 class Reaches:
