@@ -116,7 +116,6 @@ def test_a_run_goes_on_bit_for_bit(spoil, whole_run, after_two_epochs):
     spoil(after_two_epochs)
     assert resume(after_two_epochs) == EPOCH_LEFT[spoil]
     resumed, expected = (
-        # The onedl line, which has loaded a checkpoint, has left nothing of the safe globals.
         torch.load(folder / "epoch_3.pth", weights_only=True)["state_dict"]
         for folder in (after_two_epochs, whole_run)
     )
