@@ -3,11 +3,11 @@
 # Compiles every <source> once for each instruction set that the processor family has, and links
 # the results into <target>; the code chooses among them at run time. A source sees
 #
-#   PACO_CPU_CAPABILITY   DEFAULT, AVX2, AVX512 or AVX512_BF16: a token, to be used as the namespace that holds
-#                         everything the source defines, e.g. paco::cpu::AVX2
+#   PACO_CPU_CAPABILITY   DEFAULT, AVX2, AVX512 or AVX512_BF16: a token, to be used as the namespace
+#                         that holds everything the source defines, e.g. paco::cpu::AVX2
 #
-# On x86-64 PACO_CPU_CAPABILITIES is all of them, elsewhere DEFAULT alone (where the
-# compiler already uses NEON). The sources must include no header that defines inline functions or
+# On x86-64 PACO_CPU_CAPABILITIES is all of them, elsewhere DEFAULT alone (where the compiler already
+# uses NEON). The sources must include no header that defines inline functions or
 # templates outside that namespace (no ATen, no <vector>): the linker keeps one copy of such a
 # function for the whole library, and if it keeps the AVX-512 one, older processors crash.
 

@@ -14,14 +14,7 @@ from pathlib import Path
 
 import figure as fig
 from matplotlib.figure import Figure
-from predictions import (
-    Classes,
-    Predictions,
-    check_classes,
-    check_same_images,
-    load_classes,
-    load_predictions,
-)
+from predictions import Classes, Predictions, load_classes, load_runs
 
 from paco import longtail
 from paco.longtail import Difference
@@ -88,11 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         paths = [args.predictions, args.baseline]
         classes = load_classes(args.config)
-        runs = [load_predictions(path) for path in paths]
+        runs = load_runs(paths, classes)
         names = fig.names_of(paths)
-        for path, run in zip(paths, runs, strict=True):
-            check_classes(path, run, classes)
-        check_same_images(args.baseline, *runs)
     except (OSError, ValueError) as error:
         parser.error(str(error))
     differences = longtail.paired_difference(

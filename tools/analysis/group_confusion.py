@@ -14,14 +14,7 @@ from pathlib import Path
 import figure as fig
 import torch
 from matplotlib.figure import Figure
-from predictions import (
-    Classes,
-    Predictions,
-    check_classes,
-    check_same_images,
-    load_classes,
-    load_predictions,
-)
+from predictions import Classes, Predictions, load_classes, load_runs
 from torch import Tensor
 
 from paco import longtail
@@ -83,10 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         classes = load_classes(args.config)
         names = fig.names_of(args.predictions)
-        runs = dict(zip(names, map(load_predictions, args.predictions), strict=True))
-        for path, run in zip(args.predictions, runs.values(), strict=True):
-            check_classes(path, run, classes)
-            check_same_images(path, next(iter(runs.values())), run)
+        runs = dict(zip(names, load_runs(args.predictions, classes), strict=True))
     except (OSError, ValueError) as error:
         parser.error(str(error))
     fig.save(draw(classes, runs), args.out)

@@ -11,14 +11,7 @@ from pathlib import Path
 
 import figure as fig
 from matplotlib.figure import Figure
-from predictions import (
-    Classes,
-    Predictions,
-    check_classes,
-    check_same_images,
-    load_classes,
-    load_predictions,
-)
+from predictions import Classes, Predictions, load_classes, load_runs
 from torch import Tensor
 
 from paco import longtail
@@ -108,10 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         paths = [args.predictions, *([args.baseline] if args.baseline else [])]
         classes = load_classes(args.config)
-        runs = dict(zip(fig.names_of(paths), map(load_predictions, paths), strict=True))
-        for path, run in zip(paths, runs.values(), strict=True):
-            check_classes(path, run, classes)
-            check_same_images(path, next(iter(runs.values())), run)
+        runs = dict(zip(fig.names_of(paths), load_runs(paths, classes), strict=True))
     except (OSError, ValueError) as error:
         parser.error(str(error))
     fig.save(draw(classes, runs), args.out)

@@ -1,6 +1,7 @@
 """What `tools/test.py --out` wrote, and the classes of a config."""
 
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,11 +59,15 @@ def load_classes(config: Path) -> Classes:
     return Classes(names, class_counts_of(dataset))
 
 
-def check_classes(path: Path, predictions: Predictions, classes: Classes) -> None:
-    """Fails for predictions of another data set's classes."""
-    width = predictions.probabilities.size(1)
-    if width != len(classes.names):
-        raise ValueError(f"{path} is of {width} classes, the config of {len(classes.names)}")
+def load_runs(paths: Sequence[Path], classes: Classes) -> list[Predictions]:
+    """Several runs' predictions; fails unless they are of these classes and of the same images."""
+    runs = [load_predictions(path) for path in paths]
+    for path, run in zip(paths, runs, strict=True):
+        width = run.probabilities.size(1)
+        if width != len(classes.names):
+            raise ValueError(f"{path} is of {width} classes, the config of {len(classes.names)}")
+        check_same_images(path, runs[0], run)
+    return runs
 
 
 def check_same_images(path: Path, predictions: Predictions, others: Predictions) -> None:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 from figure_checks import CONFIG, write_predictions
-from predictions import check_classes, check_same_images, load_classes, load_predictions
+from predictions import check_same_images, load_classes, load_predictions, load_runs
 
 # The sizes of DigitsLT with an imbalance factor of 50.
 COUNTS = [110, 71, 46, 29, 19, 12, 8, 5, 3, 2]
@@ -31,9 +31,9 @@ def test_another_pickle_is_refused(tmp_path):
 
 
 def test_predictions_of_other_classes_are_refused(tmp_path, labels):
-    run = load_predictions(write_predictions(tmp_path / "a.pkl", labels, torch.eye(11)[labels]))
+    path = write_predictions(tmp_path / "a.pkl", labels, torch.eye(11)[labels])
     with pytest.raises(ValueError, match=r"a\.pkl is of 11 classes, the config of 10"):
-        check_classes(tmp_path / "a.pkl", run, load_classes(CONFIG))
+        load_runs([path], load_classes(CONFIG))
 
 
 def test_runs_on_other_images_are_refused(tmp_path, labels, predictions):
