@@ -1,6 +1,5 @@
 """Train, be killed, resume, test and export through the command lines, on the digits."""
 
-import contextlib
 import os
 import signal
 import socket
@@ -17,9 +16,11 @@ from paco import deploy
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "configs" / "digits_lt" / "paco.py"
-# A worker draws the random numbers of the views; 6 epochs give time for three kills.
+EPOCHS = 8  # three runs are killed, each about two epochs after it began at the latest
+LAST = f"epoch_{EPOCHS}.pth"
+# A worker draws the random numbers of the views.
 SETTINGS = (
-    "train_cfg.max_epochs=6",
+    f"train_cfg.max_epochs={EPOCHS}",
     "default_hooks.checkpoint.interval=1",
     "train_dataloader.num_workers=1",
     "train_dataloader.worker_init_fn.type=seed_worker",
@@ -54,7 +55,7 @@ def trained(tmp_path_factory) -> Path:
 def test_a_run_killed_at_any_moment_resumes_bit_for_bit(trained, rng, tmp_path):
     arguments = (CONFIG, "--work-dir", tmp_path, "--resume", "--cfg-options", *SETTINGS)
     for _ in range(3):
-        before = last_write(tmp_path)
+        before = newest_epoch(tmp_path)
         training = subprocess.Popen(
             command("train", *arguments),
             env=ENVIRONMENT,
@@ -62,29 +63,29 @@ def test_a_run_killed_at_any_moment_resumes_bit_for_bit(trained, rng, tmp_path):
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        while last_write(tmp_path) == before:
+        while (first := newest_epoch(tmp_path)) == before:
             assert training.poll() is None
             time.sleep(0.001)
-        time.sleep(rng.choice([0, rng.uniform(0, 0.5)]))
+        # At the first sight of a checkpoint or some time later, but before there are two more.
+        moment = time.monotonic() + rng.choice([0, rng.uniform(0, 0.5)])
+        while time.monotonic() < moment and newest_epoch(tmp_path) == first:
+            time.sleep(0.001)
         os.killpg(training.pid, signal.SIGKILL)
         assert training.wait() == -signal.SIGKILL
-    assert not (tmp_path / "epoch_6.pth").exists()
+    assert not (tmp_path / LAST).exists()
 
     assert "resumed epoch" in run("train", *arguments)
-    expected = torch.load(trained / "epoch_6.pth", weights_only=True)
-    resumed = torch.load(tmp_path / "epoch_6.pth", weights_only=True)
-    assert expected["state_dict"]["head.queue.state"].tolist() == [305 * 6 % 100, 100]
+    expected = torch.load(trained / LAST, weights_only=True)
+    resumed = torch.load(tmp_path / LAST, weights_only=True)
+    assert expected["state_dict"]["head.queue.state"].tolist() == [305 * EPOCHS % 100, 100]
     for part in ("state_dict", "optimizer", "param_schedulers"):
         assert_same(resumed[part], expected[part], part)
 
 
-def last_write(folder: Path) -> int:
-    """When a checkpoint was written to, also one that is not whole yet."""
-    times = []
-    for path in folder.glob("epoch_*"):
-        with contextlib.suppress(FileNotFoundError):  # it has got its name since
-            times.append(path.stat().st_mtime_ns)
-    return max(times, default=0)
+def newest_epoch(folder: Path) -> int:
+    """Of the checkpoints, also of one that is not whole yet."""
+    names = (path.name for path in folder.glob("epoch_*"))
+    return max((int(name.removeprefix("epoch_").split(".")[0]) for name in names), default=0)
 
 
 def assert_same(value: object, expected: object, name: str) -> None:
@@ -103,7 +104,7 @@ def assert_same(value: object, expected: object, name: str) -> None:
 
 
 def test_the_test_gives_the_metrics_of_the_last_validation(trained, tmp_path):
-    log = run("test", CONFIG, trained / "epoch_6.pth", "--work-dir", tmp_path)
+    log = run("test", CONFIG, trained / LAST, "--work-dir", tmp_path)
     training_log = next(trained.glob("*/*.log")).read_text()
 
     def metrics(text: str, mode: str) -> list[str]:
@@ -117,7 +118,7 @@ def test_the_test_gives_the_metrics_of_the_last_validation(trained, tmp_path):
 
 
 def test_the_exported_classifier_is_the_trained_one(trained, tmp_path):
-    checkpoint = trained / "epoch_6.pth"
+    checkpoint = trained / LAST
     run("export", CONFIG, checkpoint, "--shape", 1, 8, 8, "--work-dir", tmp_path)
     classifier, metadata = deploy.load(tmp_path / "classifier.pt")
     assert metadata["classes"].split() == list("0123456789")
