@@ -1,8 +1,3 @@
-_base_ = "../cifar100_lt/ce_if10.py"
+_base_ = "./ce_if100.py"
 
-images = dict(type="CIFAR10LT", data_root="data/cifar10")
-
-model = dict(head=dict(num_classes=10))
-train_dataloader = dict(dataset=images)
-val_dataloader = dict(dataset=images)
-test_dataloader = val_dataloader
+train_dataloader = dict(dataset=dict(imbalance_factor=10))
