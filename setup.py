@@ -1,6 +1,6 @@
 """Builds libpaco and paco._C with CMake; everything else about the package is in pyproject.toml.
 
-    pip install --no-build-isolation .       (or -e . to work on it)
+    pip install --no-build-isolation -e .
 
 Environment, as OpenMMLab's packages have it:
     FORCE_CUDA=1          build the CUDA kernels, also on a machine without a GPU

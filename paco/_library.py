@@ -10,7 +10,7 @@ import torch
 
 _REBUILD = (
     "Build it for the torch installed here: in a checkout of libpaco run "
-    "`pip install --no-build-isolation --no-deps --force-reinstall .`"
+    "`pip install --no-build-isolation --no-deps -e .`"
 )
 
 
