@@ -8,6 +8,7 @@ _base_ = [
 # The classes are balanced.
 model = dict(head=dict(prior=False, loss=dict(label_smoothing=0.1)))
 optim_wrapper = dict(optimizer=dict(lr=0.08, weight_decay=1e-4))
+auto_scale_lr = dict(base_batch_size=512)
 
 train_dataloader = dict(
     dataset=dict(

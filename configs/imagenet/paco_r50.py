@@ -8,3 +8,4 @@ _base_ = [
 # The classes are balanced.
 model = dict(head=dict(prior=False))
 optim_wrapper = dict(optimizer=dict(lr=0.04, weight_decay=1e-4))
+auto_scale_lr = dict(base_batch_size=256)

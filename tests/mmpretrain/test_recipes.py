@@ -86,10 +86,30 @@ RECIPES = {
         "LastBlockResNet-152", 365, 30, 0.02, 5e-4, 0.02, 0.2, "sim / sim", fp16=True
     ),
     "imagenet/paco_r50": Recipe(
-        "ResNet-50", 1000, 400, 0.04, 1e-4, 0.05, 0.2, f"{RANDCLS} / sim", prior=False
+        "ResNet-50",
+        1000,
+        400,
+        0.04,
+        1e-4,
+        0.05,
+        0.2,
+        f"{RANDCLS} / sim",
+        prior=False,
+        images=256,
+        processes=8,
     ),
     "imagenet/paco_r101": Recipe(
-        "ResNet-101", 1000, 400, 0.04, 1e-4, 0.05, 0.2, f"{RANDCLS} / sim", prior=False
+        "ResNet-101",
+        1000,
+        400,
+        0.04,
+        1e-4,
+        0.05,
+        0.2,
+        f"{RANDCLS} / sim",
+        prior=False,
+        images=256,
+        processes=8,
     ),
     "imagenet/paco_r200": Recipe(
         "DeepResNet-200",
@@ -102,6 +122,8 @@ RECIPES = {
         "randclsstack n3 m12 / sim",
         prior=False,
         fp16=True,
+        images=256,
+        processes=8,
     ),
     "imagenet/gpaco_r50": Recipe(
         "ResNet-50",
@@ -114,6 +136,8 @@ RECIPES = {
         f"{RANDCLS} / {RANDCLSSTACK}",
         smoothing=0.1,
         prior=False,
+        images=512,
+        processes=16,
     ),
     "imagenet/gpaco_vit_b": Recipe(
         "VisionTransformer-base",
@@ -250,6 +274,11 @@ def test_it_has_the_loss_and_the_encoders_of_its_method(name):
     assert projector.norm == (method != "gpaco")
     activation = "GELU" if name in VITS else "ReLU"
     assert projector.get("act_cfg", dict(type="ReLU"))["type"] == activation
+
+
+@pytest.mark.parametrize("name", RESNETS)
+def test_its_residual_blocks_start_as_torchvision_s(name):
+    assert load(name).model.backbone.zero_init_residual is False
 
 
 @pytest.mark.parametrize("name", [*RESNETS, *SMALL_IMAGES])

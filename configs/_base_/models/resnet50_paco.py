@@ -1,6 +1,7 @@
 model = dict(
     type="PaCoClassifier",
-    backbone=dict(type="ResNet", depth=50),
+    # The papers' code starts from torchvision's initialisation, not the toolbox's.
+    backbone=dict(type="ResNet", depth=50, zero_init_residual=False),
     neck=dict(type="GlobalAveragePooling"),
     head=dict(
         type="PaCoHead",
