@@ -1,6 +1,9 @@
 """The head of PaCo and GPaCo: class centers, projector, queue and loss."""
 
+import logging
+
 import torch
+from mmengine.logging import print_log
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor
@@ -23,6 +26,9 @@ class PaCoHead(ClassCentersHead):
     `PaCo <https://arxiv.org/abs/2107.12028>`_ gives it keys from a momentum encoder;
     `GPaCo <https://arxiv.org/abs/2209.12400>`_ gives it both views of one encoder. In either case
     the queue holds the key views of past steps. At inference only the class centers are used.
+
+    A checkpoint's queue is loaded where the shapes of centers and queue are this head's. Otherwise
+    its labels are those of other classes, or its keys of another width, and this queue stays empty.
 
     Args:
         num_classes (int): C, the number of classes.
@@ -55,6 +61,7 @@ class PaCoHead(ClassCentersHead):
             dict(in_channels=in_channels, out_channels=feat_channels, **projector)
         )
         self.queue = FeatureQueue(queue_size, feat_channels)
+        self._register_load_state_dict_pre_hook(self._leave_a_queue_that_does_not_fit)
 
     def loss(
         self, feats: tuple[Tensor], data_samples: list[DataSample], keys: Tensor | None = None
@@ -98,3 +105,22 @@ class PaCoHead(ClassCentersHead):
             # Every rank enqueues the keys of all ranks, so that the queues stay identical.
             self.queue.enqueue(*gather_rows(key_view, labels))
         return losses
+
+    # The toolbox loads every tensor whose shape fits, such as labels without their classes, or the
+    # number of valid rows without the rows.
+    def _leave_a_queue_that_does_not_fit(self, state_dict: dict, prefix: str, *_) -> None:
+        own = {"centers.weight": self.centers.weight, "queue.features": self.queue.features}
+        saved = {name: state_dict[prefix + name] for name in own if prefix + name in state_dict}
+        if all(name in saved and saved[name].shape == own[name].shape for name in own):
+            return
+        queue = [name for name in state_dict if name.startswith(prefix + "queue.")]
+        for name in queue:
+            del state_dict[name]
+        if queue:
+            shapes = [{n: list(x.shape) for n, x in tensors.items()} for tensors in (saved, own)]
+            print_log(
+                "The queue starts empty, because the checkpoint's does not fit: the checkpoint has "
+                f"{shapes[0]}, this head {shapes[1]}",
+                logger="current",
+                level=logging.WARNING,
+            )

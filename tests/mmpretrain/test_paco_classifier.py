@@ -2,12 +2,13 @@ import copy
 
 import pytest
 import torch
+from mmengine.runner.checkpoint import load_state_dict
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from small_models import build, labels_of, model_config, two_views
 from torch.nn import functional as F
 
-from paco.mmpretrain import PaCoClassifier, TwoViewDataPreprocessor
+from paco.mmpretrain import PaCoClassifier, TwoViewDataPreprocessor, paco_head
 
 
 def step(model, optimizer, batch: int) -> dict:
@@ -185,6 +186,42 @@ def test_a_checkpoint_s_own_key_encoder_is_kept():
     twin.load_state_dict(model.state_dict())
     for name, value in model.key_encoder.state_dict().items():
         assert torch.equal(twin.key_encoder.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize(
+    ("head", "kept"),
+    [
+        (dict(), True),
+        (dict(num_classes=3), False),
+        (dict(num_classes=8), False),
+        (dict(queue_size=7), False),
+        (dict(feat_channels=4), False),
+    ],
+    ids=str,
+)
+def test_a_queue_is_loaded_for_the_same_classes_and_size_alone(head, kept, monkeypatch):
+    said = []
+    monkeypatch.setattr(paco_head, "print_log", lambda message, **_: said.append(message))
+    source = build(model_config())
+    source.loss(*two_views(9))
+    config = model_config()
+    config["head"].update(head)
+    num_classes = config["head"]["num_classes"]
+    model = build(config, (9, 8, 7, 6, 5, 4, 3, 2)[:num_classes])
+    load_state_dict(model, source.state_dict())  # as Runner.load_checkpoint does
+    assert torch.equal(model.backbone.conv1.weight, source.backbone.conv1.weight)
+    assert model.head.queue.num_valid == (9 if kept else 0)
+    assert ["queue starts empty" in message for message in said] == ([] if kept else [True])
+    if kept:
+        assert torch.equal(model.head.queue.features, source.head.queue.features)
+        assert torch.equal(model.head.queue.labels, source.head.queue.labels)
+    else:
+        assert not model.head.queue.features.any()
+        assert (model.head.queue.labels == -1).all()
+    inputs, samples = two_views(4)
+    for sample in samples:
+        sample.set_gt_label(sample.gt_label % num_classes)
+    assert model.loss(inputs, samples)["loss"].isfinite()
 
 
 def test_one_view_in_training_is_an_error():
