@@ -202,8 +202,12 @@ std::tuple<at::Tensor, at::Tensor> paco_loss_backward(
     for (int64_t begin = 0; begin < num_rows; begin += kTileColumns) {
       const int64_t size = std::min(kTileColumns, num_rows - begin);
       const auto rows = features.narrow(0, begin, size).to(dtype);
-      auto pairs = anchors.matmul(rows.t()).div_(temperature);
-      pairs.sub_(log_partition.unsqueeze(1)).exp_().mul_(scale * gamma);
+      auto pairs = at::zeros({num_anchors, size}, log_partition.options());
+      // Without gamma pairs are not in L, and exp(p - L) may be beyond any number.
+      if (gamma > 0) {
+        pairs = anchors.matmul(rows.t()).div_(temperature);
+        pairs.sub_(log_partition.unsqueeze(1)).exp_().mul_(scale * gamma);
+      }
       pairs.sub_(labels_of_anchors.unsqueeze(1).eq(labels.narrow(0, begin, size)) * positive_scale);
       pairs.masked_fill_(anchor_index.eq(at::arange(begin, begin + size, labels.options())), 0);
       gradient.narrow(0, begin, size).copy_(pairs.t().matmul(anchors));

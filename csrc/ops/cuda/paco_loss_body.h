@@ -623,7 +623,7 @@ PACO_DEVICE float largest_anchor_weight(Context& context, const PaCoLossProblem<
 
 // One column of the in-batch block: an anchor, what its pairs are made of.
 struct AnchorColumn {
-  float log2_partition;  // L_i log2(e); infinite where the column takes no part
+  float log2_partition;  // L_i log2(e); infinite where no pair of the column is in L
   float pair_scale;      // gamma, weighted
   float positive_scale;  // alpha / W_i, weighted
   int64_t label;
@@ -691,7 +691,10 @@ PACO_DEVICE void feature_gradient(Context& context,
         const float pair_weight = gradients.pair_weight[anchor];
         const float weight = unit * anchor_scale(problem, pair_weight, anchor);
         if (pair_weight != 0) {
-          column.log2_partition = gradients.log_partition[anchor] * kLog2E;
+          // Without gamma pairs are not in L, and exp(p - L) may be beyond any number.
+          if (problem.gamma > 0) {
+            column.log2_partition = gradients.log_partition[anchor] * kLog2E;
+          }
           column.pair_scale = weight * problem.gamma;
           column.positive_scale = weight * problem.alpha / pair_weight;
           column.label = problem.labels[anchor];

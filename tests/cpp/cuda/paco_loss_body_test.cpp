@@ -109,6 +109,11 @@ TYPED_TEST(PaCoLossBodyTest, SettingsOfZero) {
   this->expect_as_defined({.gamma = 0});
 }
 
+// exp(p - L) of such pairs is beyond float32.
+TYPED_TEST(PaCoLossBodyTest, PairsFarAboveAPartitionWithoutThem) {
+  this->expect_as_defined({.dim = 2, .classes = 2, .gamma = 0, .temperature = 0.005f});
+}
+
 TYPED_TEST(PaCoLossBodyTest, LowTemperature) {
   this->expect_as_defined({.classes = 3, .temperature = 0.05f, .base_temperature = 0.07f});
 }
