@@ -79,6 +79,9 @@ EDGES: dict[str, dict[str, Any]] = {
     "no centers": dict(centers=False, classes=4),
     "no centers, no positives": dict(centers=False, rows=1, queue=None),
     "balanced softmax": dict(centers=True, alpha=0.0, gamma=0.0),
+    "pairs far above a partition without them": dict(
+        centers=True, gamma=0.0, alpha=0.5, classes=2, temperature=0.005, rows=40, dim=2
+    ),
     "label smoothing and weights": dict(
         centers=True, classes=9, label_smoothing=0.1, weighted=True
     ),
@@ -120,7 +123,8 @@ def test_strided_and_shifted_inputs(rng, device):
 
     def strided(x: Tensor) -> Tensor:
         buffer = torch.zeros([2 * n for n in reversed(x.shape)], dtype=x.dtype, device=device)
-        view = buffer[tuple(slice(None, None, 2) for _ in x.shape)].permute(*range(x.dim())[::-1])
+        every_second = buffer[tuple(slice(None, None, 2) for _ in x.shape)]
+        view = every_second.permute(tuple(range(x.dim()))[::-1])
         return view.copy_(x)
 
     def shifted(x: Tensor) -> Tensor:
@@ -220,12 +224,18 @@ def test_a_value_out_of_range_is_reported_by_the_next_synchronisation(change, me
         queue_labels = torch.arange(10, device=device) % 5
         queue_size = torch.tensor(7, device=device)
         anchor_weight = torch.ones(4, device=device)
-        torch.cuda.synchronize()
+
+        def loss():
+            paco.paco_loss(features, labels, features[:4, :5].contiguous(), queue, queue_labels,
+                           num_anchors=4, queue_size=queue_size, alpha=0.3, temperature=0.2,
+                           anchor_weight=anchor_weight)
+
+        loss()  # the first call loads the kernels, which takes longer than they run
         {change}
-        paco.paco_loss(features, labels, features[:4, :5].contiguous(), queue, queue_labels,
-                       num_anchors=4, queue_size=queue_size, alpha=0.3, temperature=0.2,
-                       anchor_weight=anchor_weight)
-        print("not waited for")
+        torch.cuda.synchronize()
+        torch.cuda._sleep(2_000_000_000)  # a second, and not one of the calls that follow
+        loss()
+        print("not waited for", flush=True)
         torch.cuda.synchronize()
     """
     process = subprocess.run(
