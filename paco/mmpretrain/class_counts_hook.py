@@ -1,5 +1,6 @@
 """Counts the training set's images of each class and tells those who need to know."""
 
+from mmengine.dataset import ClassBalancedDataset, ConcatDataset, RepeatDataset
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -13,11 +14,11 @@ from paco import longtail
 from .class_centers_head import ClassCentersHead
 from .long_tail_metric import LongTailMetric
 
-__all__ = ["ClassCountsHook", "class_counts_of"]
+__all__ = ["ClassCountsHook", "class_counts_of", "image_counts_of"]
 
 
 def class_counts_of(dataset: Dataset) -> Tensor:
-    """The number of images of each class of a data set, whose images need not be read for it.
+    """How often each class is seen in an epoch; the images need not be read for it.
 
     Args:
         dataset: One of the toolbox's, with a ``gt_label`` for each image and ``classes`` in its
@@ -30,22 +31,51 @@ def class_counts_of(dataset: Dataset) -> Tensor:
     return longtail.class_counts(labels, len(dataset.metainfo["classes"]))
 
 
+def image_counts_of(dataset: Dataset) -> Tensor:
+    """:func:`class_counts_of`, of each image once though one of the toolbox's wrappers repeats it.
+
+    Args:
+        dataset: As for :func:`class_counts_of`.
+
+    Returns:
+        int64 [C].
+    """
+    if isinstance(dataset, ConcatDataset):
+        return sum(map(image_counts_of, dataset.datasets))
+    if isinstance(dataset, RepeatDataset | ClassBalancedDataset):
+        return image_counts_of(dataset.dataset)
+    return class_counts_of(dataset)
+
+
 @HOOKS.register_module()
 class ClassCountsHook(Hook):
     """Hands the class counts to every :class:`ClassCentersHead` and :class:`LongTailMetric`.
 
-    The heads have them before the first step. Each process counts the whole training set, not its
-    own share, so that all have the same prior. A metric that was given counts keeps them.
+    The heads have them before the first step, with the repetitions of a data set wrapper, which
+    belong to the prior; the metrics have those of the images alone. Each process counts the whole
+    training set, not its own share, so that all have the same prior. A metric that was given counts
+    keeps them. A checkpoint takes its counts along, so that a test does not need the training set.
     """
 
     def __init__(self) -> None:
-        self._counts: Tensor | None = None
+        self._image_counts: list[int] | None = None
 
     def before_train(self, runner: Runner) -> None:
+        dataset = runner.train_dataloader.dataset
+        # This run's, not those of a checkpoint that it may have started from.
+        self._image_counts = image_counts_of(dataset).tolist()
+        class_counts = class_counts_of(dataset)
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         for module in model.modules():
             if isinstance(module, ClassCentersHead):
-                module.set_class_counts(self._class_counts(runner))
+                module.set_class_counts(class_counts)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        if self._image_counts is not None:
+            checkpoint["meta"]["class_counts"] = self._image_counts
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        self._image_counts = checkpoint.get("meta", {}).get("class_counts")
 
     def before_val(self, runner: Runner) -> None:
         self._tell_metrics(runner, runner.val_loop.evaluator)
@@ -56,9 +86,15 @@ class ClassCountsHook(Hook):
     def _tell_metrics(self, runner: Runner, evaluator: Evaluator) -> None:
         for metric in evaluator.metrics:
             if isinstance(metric, LongTailMetric) and metric.class_counts is None:
-                metric.class_counts = self._class_counts(runner).tolist()
+                if self._image_counts is None:
+                    self._image_counts = self._count(runner)
+                metric.class_counts = self._image_counts
 
-    def _class_counts(self, runner: Runner) -> Tensor:
-        if self._counts is None:
-            self._counts = class_counts_of(runner.train_dataloader.dataset)
-        return self._counts
+    def _count(self, runner: Runner) -> list[int]:
+        if runner.train_loop is None:
+            raise RuntimeError(
+                "LongTailMetric does not know the training set's class counts: the checkpoint does "
+                "not hold them and the config has no training set; pass "
+                "LongTailMetric(class_counts=[...])"
+            )
+        return image_counts_of(runner.train_dataloader.dataset).tolist()

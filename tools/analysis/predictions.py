@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 # First, because it mends the toolbox's imports where that is needed.
-from paco.mmpretrain import class_counts_of
+from paco.mmpretrain.class_counts_hook import image_counts_of
 
 # isort: split
 import torch
@@ -56,7 +56,7 @@ def load_classes(config: Path) -> Classes:
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
     # Of "tench, Tinca tinca", as ImageNet has it, the first is enough for a figure.
     names = tuple(str(name).split(",")[0] for name in dataset.metainfo["classes"])
-    return Classes(names, class_counts_of(dataset))
+    return Classes(names, image_counts_of(dataset))
 
 
 def load_runs(paths: Sequence[Path], classes: Classes) -> list[Predictions]:

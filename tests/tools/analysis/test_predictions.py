@@ -13,6 +13,17 @@ def test_the_classes_are_those_of_the_training_set():
     assert classes.counts.tolist() == COUNTS
 
 
+def test_repeated_images_count_once(tmp_path):
+    config = tmp_path / "repeated.py"
+    config.write_text(
+        f"_base_ = '{CONFIG}'\n"
+        "dataset = _base_.train_dataloader.dataset\n"
+        "train_dataloader = dict(\n"
+        "    dataset=dict(_delete_=True, type='RepeatDataset', times=3, dataset=dataset))\n"
+    )
+    assert load_classes(config).counts.tolist() == COUNTS
+
+
 def test_a_file_is_read_as_it_was_written(tmp_path, labels):
     probabilities = torch.randn(len(labels), 10).softmax(dim=1)
     path = write_predictions(tmp_path / "run.pkl", labels, probabilities, first=7)
