@@ -59,8 +59,7 @@ test-cuda-build: $(BUILD)/cuda-torch/torch $(BUILD)/cuda-tools/installed
 	$(CMAKE) -S tests/cpp/cuda -B $(BUILD)/cuda-host -DPACO_SANITIZE=thread
 	$(BIN)/cmake --build $(BUILD)/cuda-host --parallel $(MAX_JOBS)
 	$(BIN)/ctest --test-dir $(BUILD)/cuda-host --output-on-failure --parallel $(MAX_JOBS)
-	$(CMAKE) -S . -B $(BUILD)/cuda -DPACO_CUDA=ON $(CUDA_TORCH) $(CUDA_TOOLKIT) \
-	    -DCMAKE_CUDA_ARCHITECTURES="80-real;90-real;90-virtual"
+	$(CMAKE) -S . -B $(BUILD)/cuda -DPACO_CUDA=ON $(CUDA_TORCH) $(CUDA_TOOLKIT)
 	$(BIN)/cmake --build $(BUILD)/cuda --target paco --parallel $(MAX_JOBS)
 	$(CMAKE) -S tests/cpp/cuda/library -B $(BUILD)/cuda-library $(CUDA_TORCH) \
 	    -DCUDAToolkit_ROOT=$(CUDA_TOOLS) -DPACO_LIBRARY=$(CURDIR)/$(BUILD)/cuda/libpaco.so \
@@ -68,18 +67,20 @@ test-cuda-build: $(BUILD)/cuda-torch/torch $(BUILD)/cuda-tools/installed
 	$(BIN)/cmake --build $(BUILD)/cuda-library --parallel $(MAX_JOBS)
 	$(BIN)/ctest --test-dir $(BUILD)/cuda-library --output-on-failure
 
-# The caching allocator would hide reads and writes beyond a tensor.
-test-cuda: .venv/paco .venv/dev
+# The caching allocator would hide reads and writes beyond a tensor. compute-sanitizer judges paco's
+# kernels alone, and so has nothing to say of the problems that are left to PyTorch's.
+test-cuda: .venv/paco-cuda .venv/dev
 	$(BIN)/pytest tests/cuda
 	for tool in memcheck racecheck; do \
 	    PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool $$tool --error-exitcode 1 \
-	        $(BIN)/python -m pytest tests/cuda -k "edge or one_row_after_another" || exit 1; \
+	        --kernel-name kns=paco --report-api-errors no $(BIN)/python -m pytest tests/cuda \
+	        -k "one_row_after_another or edge and not float64 and not wider" || exit 1; \
 	done
 
 # DATA is the folder of CIFAR-100: its Python archive, which is downloaded if it is not there, or
 # train/<class>/* and test/<class>/*.
 DATA ?= data/cifar100
-bench-cuda: .venv/paco
+bench-cuda: .venv/paco-cuda
 	$(BIN)/python benchmarks/loss_cuda.py
 	$(BIN)/python benchmarks/train_cuda.py --data-root $(DATA)
 
@@ -142,6 +143,11 @@ $(BUILD)/cuda-tools/installed: .venv/toolbox requirements/cuda.txt
 
 .venv/paco: .venv/toolbox $(SOURCES)
 	$(BIN)/pip install --no-build-isolation --no-deps -e .
+	touch $@
+
+# With the CUDA kernels, which the rule above leaves out where it finds no nvcc.
+.venv/paco-cuda: .venv/paco
+	PACO_CUDA=1 $(BIN)/pip install --no-build-isolation --no-deps -e .
 	touch $@
 
 .venv-onedl/paco: .venv-onedl/toolbox .venv/paco $(PACKAGE)
