@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ._library import __version__
-from .nn import ClassCenters, FeatureQueue, PaCoLoss
+from .nn import ClassCenters, FeatureQueue
 
 __all__ = ["TrainingStep", "export_classifier", "export_training_step", "image_metadata", "load"]
 
@@ -184,16 +184,25 @@ class TrainingStep(nn.Module):
     """Loss, queue and centers of one step, for a trainer that brings the encoders.
 
     Args:
-        loss: the loss.
+        loss: :class:`paco.nn.PaCoLoss`, or a module that is called like it.
         queue: the queue of keys.
         centers: the class centers; their parameters are to be trained along.
+        detach_centers: keep the centers' gradient from the pooled features, so that the encoder
+            learns from the pairs alone, as in SupCon.
     """
 
-    def __init__(self, loss: PaCoLoss, queue: FeatureQueue, centers: ClassCenters) -> None:
+    def __init__(
+        self,
+        loss: nn.Module,
+        queue: FeatureQueue,
+        centers: ClassCenters,
+        detach_centers: bool = False,
+    ) -> None:
         super().__init__()
         self.loss = loss
         self.queue = queue
         self.centers = centers
+        self.detach_centers = detach_centers
 
     def forward(self, queries: Tensor, keys: Tensor, pooled: Tensor, labels: Tensor) -> Tensor:
         """The loss of a batch; afterwards the keys are in the queue.
@@ -218,7 +227,7 @@ class TrainingStep(nn.Module):
         loss = self.loss(
             torch.cat([queries, keys]),
             torch.cat([labels, labels]),
-            self.centers(pooled),
+            self.centers(pooled.detach() if self.detach_centers else pooled),
             self.queue.features,
             self.queue.labels,
             num_anchors=pooled.size(0),

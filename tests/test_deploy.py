@@ -271,6 +271,23 @@ def test_keys_of_a_training_step_get_no_gradient():
     assert keys.grad is None
 
 
+def test_detached_centers_learn_and_teach_the_encoder_nothing(tmp_path):
+    step = new_step()
+    detached = deploy.TrainingStep(step.loss, step.queue, step.centers, detach_centers=True)
+    deploy.export_training_step(detached, tmp_path / "step.pt")
+    queries, keys, pooled, labels = batch(6)
+    pooled.requires_grad_()
+    expected = step(queries, keys, pooled, labels)
+    of_centers, of_pooled = torch.autograd.grad(expected, (step.centers.weight, pooled))
+    assert of_pooled.any()
+    loaded, _ = deploy.load(tmp_path / "step.pt")
+    loss = loaded(queries, keys, pooled, labels)
+    assert torch.equal(loss, expected)
+    (result,) = torch.autograd.grad(loss, loaded.centers.weight, retain_graph=True)
+    assert torch.equal(result, of_centers)
+    assert torch.autograd.grad(loss, pooled, allow_unused=True) == (None,)
+
+
 def test_both_views_are_anchors_where_both_have_pooled_features():
     step = new_step()
     step(*batch(7))

@@ -96,7 +96,7 @@ def main() -> None:
         head = model.head
         if not isinstance(head, PaCoHead):
             raise SystemExit(f"export.py: a {type(head).__name__} has no queue and no PaCo loss")
-        step = deploy.TrainingStep(head.loss_module, head.queue, head.centers)
+        step = deploy.TrainingStep(head.loss_module, head.queue, head.centers, head.detach_centers)
         deploy.export_training_step(step, out, texts)
         print(f"{out}: one step agrees with the model's")
         return

@@ -24,9 +24,10 @@ class MultiTaskLoss(nn.Module):
 
     def __init__(self, alpha: float, temperature: float) -> None:
         super().__init__()
-        self.alpha = alpha
+        self.alpha = float(alpha)
         self.contrast = PaCoLoss(alpha=1.0, temperature=temperature)
 
+    # Called like PaCoLoss, whose num_anchors has a default for TorchScript's sake.
     def forward(
         self,
         features: Tensor,
@@ -34,8 +35,7 @@ class MultiTaskLoss(nn.Module):
         center_logits: Tensor,
         queue: Tensor | None = None,
         queue_labels: Tensor | None = None,
-        *,
-        num_anchors: int,
+        num_anchors: int = 0,
         queue_size: Tensor | None = None,
     ) -> Tensor:
         """The mean over the anchors; shapes as in :meth:`paco.nn.PaCoLoss.forward`."""

@@ -10,6 +10,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmpretrain import get_model
+from mmpretrain.structures import DataSample
 
 import paco
 from paco import deploy
@@ -95,6 +96,27 @@ def test_the_exported_training_step_is_the_heads(checkpoint, tmp_path, monkeypat
     expected = deploy.TrainingStep(head.loss_module, head.queue, head.centers)
     torch.testing.assert_close(step(*batch), expected(*batch))
     assert torch.equal(step.queue.labels, head.queue.labels)
+
+
+def test_supcon_s_training_step_is_the_heads(checkpoint, tmp_path, monkeypatch):
+    options = {"model.head.loss.type": "MultiTaskLoss", "model.head.detach_centers": True}
+    arguments = [f"{name}={value}" for name, value in options.items()]
+    out = ("--format", "training-step", "--work-dir", tmp_path)
+    export(monkeypatch, checkpoint, *out, "--cfg-options", *arguments)
+    step, _ = deploy.load(tmp_path / "training_step.pt")
+    config = Config.fromfile(CONFIG)
+    config.merge_from_dict(options)
+    head = get_model(config, pretrained=str(checkpoint)).head.eval()
+    head.set_class_counts(torch.arange(10, 0, -1))  # those of the checkpoint
+
+    samples = [DataSample().set_gt_label(y) for y in torch.randint(10, (6,)).tolist()]
+    labels = torch.cat([sample.gt_label for sample in samples])
+    pooled = torch.randn(12, head.centers.weight.size(1), requires_grad=True)
+    loss = step(*head.projector(pooled).chunk(2), pooled, labels)
+    expected = head.loss((pooled,), samples)["loss"]
+    torch.testing.assert_close(loss, expected)
+    gradients = [torch.autograd.grad(value, pooled) for value in (loss, expected)]
+    torch.testing.assert_close(*gradients)
 
 
 @pytest.mark.parametrize(
