@@ -36,7 +36,17 @@ class ClassCentersHead(ClsHead):
         self._knows_class_counts = False
 
     def set_class_counts(self, class_counts: Tensor) -> None:
-        """Takes the number of training images of each class, int64 [C]."""
+        """Takes the number of training images of each class, int64 [C].
+
+        Raises:
+            ValueError: For counts of another number of classes, with a prior or without.
+        """
+        num_classes = self.centers.log_prior.numel()
+        if len(class_counts) != num_classes:
+            raise ValueError(
+                f"{type(self).__name__} has num_classes={num_classes}, and the training set "
+                f"{len(class_counts)} classes"
+            )
         if self.prior:
             self.centers.set_class_counts(class_counts)
         self._knows_class_counts = True

@@ -55,3 +55,11 @@ def test_a_prior_without_class_counts_is_an_error():
     feats, samples, _ = batch()
     with pytest.raises(RuntimeError, match="ClassCountsHook"):
         build_head().loss(feats, samples)
+
+
+@pytest.mark.parametrize("prior", [False, True])
+@pytest.mark.parametrize("counts", [COUNTS[:3], torch.ones(5, dtype=torch.int64)], ids=len)
+def test_another_number_of_classes_is_an_error_before_training(prior, counts):
+    head = build_head(prior=prior)
+    with pytest.raises(ValueError, match=rf"num_classes=4, and the training set {len(counts)}"):
+        head.set_class_counts(counts)
