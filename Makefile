@@ -25,7 +25,8 @@ CPP_FILES = $(shell git ls-files '*.h' '*.cpp' '*.cu')
 # For CMake projects that use the libpaco built in place.
 CMAKE_PREFIXES = -DCMAKE_PREFIX_PATH="$(CURDIR)/paco;$$($(BIN)/python -c 'import torch; print(torch.utils.cmake_prefix_path)')"
 CMAKE_PYTHON = -DPython_EXECUTABLE="$(CURDIR)/$(BIN)/python"
-CMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" cmake -G Ninja
+# Here warnings are errors. They are none for people who install libpaco, whose compiler may know more.
+CMAKE := CXXFLAGS=-Werror PATH="$(CURDIR)/$(BIN):$$PATH" cmake -G Ninja
 
 .PHONY: demo test test-python test-onedl test-cpp test-sanitize test-cuda-build test-cuda bench-cuda lint docs format clean
 
@@ -142,7 +143,7 @@ $(BUILD)/cuda-tools/installed: .venv/toolbox requirements/cuda.txt
 	touch $@
 
 .venv/paco: .venv/toolbox $(SOURCES)
-	$(BIN)/pip install --no-build-isolation --no-deps -e .
+	CXXFLAGS=-Werror $(BIN)/pip install --no-build-isolation --no-deps -e .
 	touch $@
 
 # With the CUDA kernels, which the rule above leaves out where it finds no nvcc.

@@ -11,6 +11,7 @@ Environment, as OpenMMLab's packages have it:
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,8 @@ except ImportError as error:
         "libpaco must be built against the torch that will load it: install torch first, "
         "then add --no-build-isolation to pip install"
     ) from error
+if tuple(map(int, re.findall(r"\d+", torch.__version__)[:2])) < (2, 11):
+    raise SystemExit(f"libpaco needs torch 2.11 or later, got {torch.__version__}")
 
 ROOT = Path(__file__).parent.resolve()
 # Kept between builds, which makes the next one incremental; setuptools' own folder is temporary.

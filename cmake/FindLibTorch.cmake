@@ -24,9 +24,18 @@ if(Torch_DIR)
     set(LibTorch_CUDA TRUE)
     list(APPEND _libtorch_names c10_cuda torch_cuda)
   endif()
-  file(STRINGS "${_libtorch_root}/include/torch/headeronly/version.h" _libtorch_version
-       REGEX "\"[0-9.]+\"")
-  string(REGEX MATCH "[0-9.]+" LibTorch_VERSION "${_libtorch_version}")
+  # The second is where versions that are too old have it.
+  foreach(_libtorch_header torch/headeronly/version.h torch/csrc/api/include/torch/version.h)
+    if(NOT LibTorch_VERSION AND EXISTS "${_libtorch_root}/include/${_libtorch_header}")
+      file(STRINGS "${_libtorch_root}/include/${_libtorch_header}" _libtorch_version
+           REGEX "\"[0-9.]+\"")
+      string(REGEX MATCH "[0-9.]+" LibTorch_VERSION "${_libtorch_version}")
+    endif()
+  endforeach()
+endif()
+set(_libtorch_reason "PyTorch 2.11 or later is needed: add its torch.utils.cmake_prefix_path, or the folder of an unpacked LibTorch, to CMAKE_PREFIX_PATH.")
+if(Torch_DIR)
+  set(_libtorch_reason "PyTorch 2.11 or later is needed, and ${Torch_DIR} is of PyTorch ${LibTorch_VERSION}.")
 endif()
 
 include(FindPackageHandleStandardArgs)
@@ -34,8 +43,7 @@ find_package_handle_standard_args(
   LibTorch
   REQUIRED_VARS Torch_DIR LibTorch_VERSION
   VERSION_VAR LibTorch_VERSION
-  REASON_FAILURE_MESSAGE
-    "PyTorch 2.11 or later is needed: add its torch.utils.cmake_prefix_path, or the folder of an unpacked LibTorch, to CMAKE_PREFIX_PATH.")
+  REASON_FAILURE_MESSAGE "${_libtorch_reason}")
 
 if(LibTorch_FOUND AND NOT TARGET LibTorch::LibTorch)
   add_library(LibTorch::LibTorch INTERFACE IMPORTED)
@@ -50,5 +58,6 @@ if(LibTorch_FOUND AND NOT TARGET LibTorch::LibTorch)
     "${_libtorch_root}/include" "${_libtorch_root}/include/torch/csrc/api/include")
 endif()
 unset(_libtorch_names)
+unset(_libtorch_reason)
 unset(_libtorch_root)
 unset(_libtorch_version)

@@ -62,6 +62,12 @@ print(centers.weight.grad.abs().sum().item() > 0, int(queue.num_valid))
     assert result.stdout.split() == ["True", "3"], result.stderr
 
 
+def test_a_nightly_torch_is_taken_for_the_release_it_leads_to(monkeypatch):
+    release = paco.build_info()["torch_version"]
+    monkeypatch.setattr(torch, "__version__", f"{release}.dev20260101+cpu")
+    assert paco._library._check_torch_version() == paco.__version__
+
+
 @pytest.mark.parametrize(
     ("built_for", "words"),
     [

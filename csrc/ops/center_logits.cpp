@@ -1,6 +1,7 @@
 #include "center_logits.h"
 
 #include <ATen/ATen.h>
+#include <ATen/OpMathType.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/library.h>
 
@@ -47,8 +48,10 @@ void check_center_logits(const at::Tensor& x, const at::Tensor& weight,
   }
 }
 
+// The norm is float32 at least: in float16 its floor would be 0.
 at::Tensor unit_rows(const at::Tensor& rows) {
-  return rows / rows.norm(2, 1, /*keepdim=*/true).clamp_min(1e-12);
+  const auto wide = rows.to(at::toOpMathType(rows.scalar_type()));
+  return (wide / wide.norm(2, 1, /*keepdim=*/true).clamp_min(1e-12)).to(rows.scalar_type());
 }
 
 // Made of differentiable ATen operators, so it needs no derivative of its own, runs on every

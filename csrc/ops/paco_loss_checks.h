@@ -30,6 +30,14 @@ struct PaCoLossArguments {
 // Works on symbolic shapes, so every kernel of the forward pass calls it, the meta kernel too.
 void check_paco_loss(const PaCoLossArguments& args);
 
+// The same for paco_loss_backward, whose last three tensors are what the forward pass left.
+void check_paco_loss_backward(const at::Tensor& features, const at::Tensor& labels,
+                              const std::optional<at::Tensor>& center_logits,
+                              const std::optional<at::Tensor>& anchor_weight,
+                              const at::Tensor& log_partition, const at::Tensor& pair_weight,
+                              const at::Tensor& anchor_grad, bool features_grad,
+                              bool center_logits_grad);
+
 // The dtype of the loss and of everything the kernels add up: float32 for inputs of 16 and 32 bits,
 // float64 for float64.
 c10::ScalarType accumulate_type(c10::ScalarType dtype);

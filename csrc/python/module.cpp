@@ -4,7 +4,6 @@
 #include <pybind11/stl.h>
 
 #include "../build_info.h"
-#include "../register_ops.h"
 
 namespace py = pybind11;
 
@@ -27,5 +26,4 @@ py::dict build_info() {
 
 PYBIND11_MODULE(_C, module) {
   module.def("build_info", &build_info, "How libpaco was built.");
-  module.def("register_ops", &paco::register_ops, "Keeps libpaco, and so its operators, loaded.");
 }

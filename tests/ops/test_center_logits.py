@@ -82,7 +82,14 @@ def test_non_contiguous_inputs(rng):
     torch.testing.assert_close(paco.center_logits(**strided), paco.center_logits(**problem))
 
 
-def test_cosine_of_a_zero_row_is_finite(rng):
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_cosine_of_a_zero_row_is_finite(rng, dtype):
+    problem = draw(rng, dtype, cosine=True)
+    problem["x"][0] = 0
+    assert paco.center_logits(**problem).isfinite().all()
+
+
+def test_gradient_of_the_cosine_of_a_zero_row_is_finite(rng):
     problem = draw(rng, cosine=True)
     problem["x"][0] = 0
     assert all(t.isfinite().all() for t in value_and_gradients(paco.center_logits, problem))

@@ -177,6 +177,19 @@ def test_gradient_for_one_input_alone(rng):
         assert_results_close({name: gradient}, {name: expected[name]}, problem, 1e-10)
 
 
+def test_input_that_wants_a_gradient_only_after_the_loss(rng):
+    problem = draw_loss(rng, centers=True)
+    expected = value_and_gradients(reference.paco_loss, problem)
+    features = problem["features"].clone()
+    logits = problem["center_logits"].clone().requires_grad_()
+    loss = paco.paco_loss(**{**problem, "features": features, "center_logits": logits})
+    features.requires_grad_()
+    loss.backward()
+    assert features.grad is None
+    gradient = {"center_logits": logits.grad}
+    assert_results_close(gradient, {"center_logits": expected["center_logits"]}, problem, 1e-10)
+
+
 def test_upstream_gradient_scales(rng):
     problem = draw_loss(rng, centers=True)
     plain = value_and_gradients(paco.paco_loss, problem)
@@ -456,7 +469,9 @@ def arguments_of(problem):
     return tuple(problem.pop(name, None) for name in names), problem
 
 
-def test_opcheck_of_forward_and_backward(rng):
+@pytest.fixture
+def halves(rng):
+    """Arguments of paco_loss_forward but for its flag, and of paco_loss_backward."""
     problem = draw_loss(
         rng, torch.float32, rows=10, anchors=6, classes=3, queue=7, centers=True, weighted=True
     )
@@ -464,24 +479,64 @@ def test_opcheck_of_forward_and_backward(rng):
     problem.setdefault("queue_size", None)
     problem.setdefault("label_smoothing", 0.0)
     args, kwargs = arguments_of(problem)
+    _, log_partition, pair_weight, anchor_grad = torch.ops.paco.paco_loss_forward(
+        *args, **kwargs, features_grad=True
+    )
+    names = ["features", "labels", "center_logits", "anchor_weight", "alpha", "beta", "gamma"]
+    names += ["temperature", "base_temperature", "label_smoothing"]
+    backward = dict(
+        {name: problem[name] for name in names},
+        grad_loss=torch.tensor(0.5),
+        log_partition=log_partition,
+        pair_weight=pair_weight,
+        anchor_grad=anchor_grad,
+        features_grad=True,
+        center_logits_grad=True,
+    )
+    return (args, kwargs), backward
+
+
+def test_opcheck_of_forward_and_backward(halves):
+    (args, kwargs), backward = halves
     for features_grad in (False, True):
         forward_kwargs = {**kwargs, "features_grad": features_grad}
         torch.library.opcheck(torch.ops.paco.paco_loss_forward.default, args, forward_kwargs)
-
-    state = torch.ops.paco.paco_loss_forward(*args, **kwargs, features_grad=True)
-    args = (
-        torch.tensor(0.5),
-        problem["features"],
-        problem["labels"],
-        problem["center_logits"],
-        problem["anchor_weight"],
-        *state[1:],
-    )
-    names = ["alpha", "beta", "gamma", "temperature", "base_temperature", "label_smoothing"]
-    kwargs = {name: problem[name] for name in names}
     for flags in [(True, True), (True, False), (False, True)]:
         flags = dict(zip(["features_grad", "center_logits_grad"], flags, strict=True))
-        torch.library.opcheck(torch.ops.paco.paco_loss_backward.default, args, {**kwargs, **flags})
+        backward_kwargs = {**backward, **flags}
+        torch.library.opcheck(torch.ops.paco.paco_loss_backward.default, (), backward_kwargs)
+
+
+def test_backward_of_a_strided_state(halves):
+    _, backward = halves
+    expected = torch.ops.paco.paco_loss_backward(**backward)
+    for name in ("log_partition", "pair_weight", "anchor_grad"):
+        backward[name] = torch.stack([backward[name]] * 2, dim=-1)[..., 0]
+    for gradient, contiguous in zip(
+        torch.ops.paco.paco_loss_backward(**backward), expected, strict=True
+    ):
+        assert torch.equal(gradient, contiguous)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(log_partition=lambda x: x.double()), "log_partition must be Float, got Double"),
+        (dict(log_partition=lambda x: x[:0]), "num_anchors must lie between 1 .* got 0"),
+        (dict(pair_weight=lambda x: x[:5]), r"pair_weight must be \[6\], got \[5\]"),
+        (dict(anchor_grad=lambda x: x[:0]), r"anchor_grad must be \[6, .*\], got \[0"),
+        (dict(labels=lambda x: x + 10**9), r"labels must lie in \[0, C\), got 100000000\d"),
+        (dict(center_logits=lambda x: None), "center_logits_grad needs center_logits"),
+        (dict(center_logits=lambda x: x[:5]), r"center_logits must be \[num_anchors, C\]"),
+        (dict(anchor_weight=lambda x: x[:5]), r"anchor_weight must be \[num_anchors\]"),
+    ],
+)
+def test_bad_input_of_backward(halves, change, message):
+    _, backward = halves
+    for name, value in change.items():
+        backward[name] = value(backward[name])
+    with pytest.raises(ValueError, match=f"^paco_loss: {message}"):
+        torch.ops.paco.paco_loss_backward(**backward)
 
 
 # ---- Memory --------------------------------------------------------------------------------------

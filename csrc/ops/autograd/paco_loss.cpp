@@ -26,10 +26,6 @@ struct Scalars {
   double label_smoothing;
 };
 
-bool requires_grad(const std::optional<at::Tensor>& tensor) {
-  return tensor && tensor->requires_grad();
-}
-
 std::optional<at::Tensor> as_optional(const Variable& saved) {
   return saved.defined() ? std::optional<at::Tensor>(saved) : std::nullopt;
 }
@@ -67,8 +63,10 @@ class PaCoLossFunction : public torch::autograd::Function<PaCoLossFunction> {
     const auto& features = variables[0];
     const auto center_logits = as_optional(variables[2]);
     const auto scalar = [&](const char* name) { return context->saved_data[name].toDouble(); };
-    const bool features_grad = features.requires_grad();
-    const bool center_logits_grad = requires_grad(center_logits);
+    // By position among the tensors that forward() was given; labels are number 1. Not by
+    // requires_grad(), which the user may have changed since.
+    const bool features_grad = context->needs_input_grad(0);
+    const bool center_logits_grad = center_logits && context->needs_input_grad(2);
     auto [grad_features, grad_center_logits] = paco_loss_backward(
         grad_outputs[0], features, variables[1], center_logits, as_optional(variables[3]),
         variables[4], variables[5], variables[6], scalar("alpha"), scalar("beta"), scalar("gamma"),
@@ -90,15 +88,15 @@ at::Tensor paco_loss_autograd(const at::Tensor& features, const at::Tensor& labe
                               double alpha, double beta, double gamma, double temperature,
                               std::optional<double> base_temperature, double label_smoothing,
                               const std::optional<at::Tensor>& anchor_weight) {
-  TORCH_CHECK_VALUE(!requires_grad(anchor_weight),
-                    "paco_loss: anchor_weight must not require a gradient "
-                    "(none flows to it); "
+  const bool wants_grad = at::GradMode::is_enabled();
+  TORCH_CHECK_VALUE(!(wants_grad && anchor_weight && anchor_weight->requires_grad()),
+                    "paco_loss: anchor_weight must not require a gradient (none flows to it); "
                     "detach it");
-  return PaCoLossFunction::apply(
-      features, labels, center_logits, queue, queue_labels, std::move(num_anchors), queue_size,
-      Scalars{alpha, beta, gamma, temperature, base_temperature.value_or(temperature),
-              label_smoothing},
-      anchor_weight, at::GradMode::is_enabled() && features.requires_grad());
+  return PaCoLossFunction::apply(features, labels, center_logits, queue, queue_labels,
+                                 std::move(num_anchors), queue_size,
+                                 Scalars{alpha, beta, gamma, temperature,
+                                         base_temperature.value_or(temperature), label_smoothing},
+                                 anchor_weight, wants_grad && features.requires_grad());
 }
 
 }  // namespace

@@ -32,7 +32,7 @@ inline float exponential(float x) {
   p = p * r + 5.0000001201e-1F;
   p = (p * r) * r + r + 1.0F;
   const auto power =
-      __builtin_bit_cast(float, (__builtin_bit_cast(int32_t, shifted) << 23) + 0x3f800000);
+      __builtin_bit_cast(float, (__builtin_bit_cast(uint32_t, shifted) << 23) + 0x3f800000U);
   return x < kSmallest ? x - x : p * power;
 }
 

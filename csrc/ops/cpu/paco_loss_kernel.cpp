@@ -523,7 +523,7 @@ PaCoLossState paco_loss_forward(const at::Tensor& features, const at::Tensor& la
   if (anchor_weight) {
     const auto negative = anchor_weight->lt(0);
     TORCH_CHECK_VALUE(!negative.any().item<bool>(), "paco_loss: anchor_weight must be >= 0, got ",
-                      anchor_weight->min().item<double>());
+                      anchor_weight->index({negative}).min().item<double>());
   }
   const std::optional<at::Tensor> contiguous_logits =
       center_logits ? std::optional(center_logits->contiguous()) : std::nullopt;
@@ -707,19 +707,29 @@ std::tuple<at::Tensor, at::Tensor> paco_loss_backward(
     const at::Tensor& log_partition, const at::Tensor& pair_weight, const at::Tensor& anchor_grad,
     double alpha, double beta, double gamma, double temperature, double base_temperature,
     double label_smoothing, bool features_grad, bool center_logits_grad) {
+  check_paco_loss_backward(features, labels, center_logits, anchor_weight, log_partition,
+                           pair_weight, anchor_grad, features_grad, center_logits_grad);
   const auto contiguous_labels = labels.contiguous();
   const auto* const label_data = contiguous_labels.const_data_ptr<int64_t>();
+  if (center_logits) {
+    check_label_values("labels", label_data, log_partition.size(0), center_logits->size(1));
+  }
+  const auto dense_log_partition = log_partition.contiguous();
+  const auto dense_pair_weight = pair_weight.contiguous();
   auto grad_features = at::empty({0}, features.options());
   auto grad_center_logits = at::empty({0}, features.options());
   const auto run = [&]<typename T>(T /*accumulate type*/) {
-    const auto scales = anchor_scales<T>(grad_loss, anchor_weight, pair_weight, base_temperature);
+    const auto scales =
+        anchor_scales<T>(grad_loss, anchor_weight, dense_pair_weight, base_temperature);
     if (features_grad) {
-      grad_features = features_gradient(features, label_data, scales, log_partition, pair_weight,
-                                        anchor_grad, alpha, gamma, temperature);
+      grad_features =
+          features_gradient(features, label_data, scales, dense_log_partition, dense_pair_weight,
+                            anchor_grad.contiguous(), alpha, gamma, temperature);
     }
     if (center_logits_grad) {
-      grad_center_logits = center_logits_gradient(*center_logits, label_data, scales, log_partition,
-                                                  pair_weight, beta, temperature, label_smoothing);
+      grad_center_logits =
+          center_logits_gradient(*center_logits, label_data, scales, dense_log_partition,
+                                 dense_pair_weight, beta, temperature, label_smoothing);
     }
   };
   log_partition.scalar_type() == at::kDouble ? run(double()) : run(float());

@@ -103,6 +103,12 @@ TEST(PaCoLoss, TakesStridedTensors) {
   EXPECT_NEAR(paco_loss_of(p).item<float>(), expected.item<float>(), 1e-5);
 }
 
+TEST(PaCoLoss, IsFiniteAtALowTemperature) {
+  LossProblem p = sound_problem();
+  p.options.temperature = 0.01;
+  EXPECT_TRUE(paco_loss_of(p).isfinite().item<bool>());
+}
+
 TEST(PaCoLoss, RepeatsBitForBit) {
   const uint64_t seed = Random::fresh_seed();
   SCOPED_TRACE("seed " + std::to_string(seed));
