@@ -1,6 +1,8 @@
 """Checkpoints that a killed run leaves whole, and finds again."""
 
+import glob
 import os
+import re
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
 
@@ -60,13 +62,18 @@ class AtomicCheckpointHook(CheckpointHook):
         if self.out_dir is not None:
             folder = Path(self.out_dir, folder.name)
         path = latest_whole_checkpoint(
-            Path(runner.work_dir, "last_checkpoint"), folder, self.filename_tmpl.format("*")
+            Path(runner.work_dir, "last_checkpoint"), folder, pattern_of(self.filename_tmpl)
         )
         if path is None:
             runner.logger.warning(f"{folder} has no whole checkpoint: training starts anew")
             runner._resume = False
         else:
             runner._load_from = str(path)
+
+
+def pattern_of(template: str) -> str:
+    """The glob pattern of the names that ``str.format`` makes of a template."""
+    return "*".join(map(glob.escape, re.split(r"\{[^}]*\}", template)))
 
 
 def latest_whole_checkpoint(last_checkpoint: Path, folder: Path, pattern: str) -> Path | None:

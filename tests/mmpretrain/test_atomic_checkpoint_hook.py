@@ -127,6 +127,15 @@ def test_a_checkpoint_that_is_named_is_taken_as_it_is(after_two_epochs):
     assert resume(after_two_epochs, load_from=str(after_two_epochs / "epoch_2.pth")) == 2
 
 
+def test_names_by_any_template_are_found(after_two_epochs):
+    for i in (1, 2):
+        (after_two_epochs / f"epoch_{i}.pth").rename(after_two_epochs / f"[a]_{i:03d}.pth")
+    no_last_checkpoint(after_two_epochs)
+    template = {"default_hooks.checkpoint.filename_tmpl": "[a]_{:03d}.pth"}
+    assert resume(after_two_epochs, **template) == 2
+    assert (after_two_epochs / "[a]_003.pth").exists()
+
+
 # ---- Writing -------------------------------------------------------------------------------------
 
 
