@@ -15,11 +15,12 @@ class ImageList(AnnotatedImages):
     """Images named in a list file, ``relative/path label`` a line: Places-LT, and your own.
 
     ``tools/dataset_converters/long_tailed_list.py`` writes such lists from a folder of images.
+    Blank lines count for nothing.
 
     Args:
         ann_file (str): The list.
         num_classes (int, optional): C, where the classes have no names; they are called "0" to
-            "C - 1" then. Otherwise pass ``classes``.
+            "C - 1" then. Otherwise pass ``classes``, and not both.
         **kwargs: Of :class:`mmpretrain.datasets.BaseDataset`: ``data_prefix``, the folder that the
             paths start from, ``classes``, ``pipeline`` and the like. ``test_mode=True`` allows
             classes without an image.
@@ -27,6 +28,11 @@ class ImageList(AnnotatedImages):
 
     def __init__(self, ann_file: str, num_classes: int | None = None, **kwargs) -> None:
         if num_classes is not None:
+            if kwargs.get("classes") is not None:
+                raise ValueError(
+                    f"{type(self).__name__}: num_classes or classes must be given, not both, got "
+                    f"num_classes={num_classes} and classes={kwargs['classes']!r}"
+                )
             kwargs["classes"] = tuple(map(str, range(num_classes)))
         super().__init__(ann_file, **kwargs)
 
@@ -35,6 +41,8 @@ class ImageList(AnnotatedImages):
             raise ValueError(f"{type(self).__name__}: num_classes or classes must be given")
         with open(self.ann_file, encoding="utf-8") as file:
             for number, line in enumerate(file, 1):
+                if not line.strip():
+                    continue
                 place = f"line {number}"
                 words = line.rsplit(maxsplit=1)
                 if len(words) != 2 or not words[1].lstrip("-").isdecimal():

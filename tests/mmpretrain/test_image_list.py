@@ -58,11 +58,18 @@ def test_image_net_lt_has_image_net_s_classes(tmp_path, names):
 
 
 @pytest.mark.parametrize(
-    "line", ["", "images/a/0.png", "images/a/0.png one", "images/a/0.png 1.5", " 1", "a 1 2 x"]
+    "line", ["images/a/0.png", "images/a/0.png one", "images/a/0.png 1.5", " 1", "a 1 2 x"]
 )
 def test_a_line_that_makes_no_sense_is_named(tmp_path, names, line):
     with pytest.raises(ValueError, match=r"list\.txt, line 3: must be 'relative/path label', got"):
         build(tmp_path, f"{names[0]} 0\n{names[1]} 1\n{line}\n{names[2]} 2\n")
+
+
+def test_blank_lines_count_for_nothing(tmp_path, names):
+    text = f"\n{names[0]} 0\n \t\n{names[1]} 1\n{names[2]} 2\n\n"
+    assert build(tmp_path, text).get_gt_labels().tolist() == [0, 1, 2]
+    with pytest.raises(ValueError, match=r"list\.txt, line 7: the label .* got 3"):
+        build(tmp_path, f"{text}{names[3]} 3\n")
 
 
 @pytest.mark.parametrize("label", [-1, 3, 12])
@@ -122,3 +129,8 @@ def test_another_failure_of_the_pipeline_is_shown_as_it_is(tmp_path, names):
     dataset = build(tmp_path, text_of(names), pipeline=[LOAD[0], lambda results: 1 / 0])
     with pytest.raises(ZeroDivisionError):
         dataset[0]
+
+
+def test_classes_and_their_number_are_one_too_many(tmp_path, names):
+    with pytest.raises(ValueError, match=r"not both, got num_classes=3 and classes=\['a', 'b'\]"):
+        build(tmp_path, text_of(names), classes=["a", "b"])
