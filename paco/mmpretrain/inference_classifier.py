@@ -3,6 +3,8 @@
 from mmpretrain.models import ImageClassifier
 from torch import Tensor, nn
 
+from .class_centers_head import ClassCentersHead
+
 __all__ = ["InferenceClassifier"]
 
 
@@ -14,10 +16,18 @@ class InferenceClassifier(nn.Module):
 
     Args:
         model (mmpretrain.models.ImageClassifier): A classifier with a :class:`ClassCentersHead`.
+
+    Raises:
+        TypeError: For a classifier with another head.
     """
 
     def __init__(self, model: ImageClassifier) -> None:
         super().__init__()
+        if not isinstance(model.head, ClassCentersHead):
+            raise TypeError(
+                "InferenceClassifier: model must have a ClassCentersHead or a PaCoHead, got a "
+                f"{type(model.head).__name__}"
+            )
         self.backbone = model.backbone
         self.neck = model.neck
         self.centers = model.head.centers

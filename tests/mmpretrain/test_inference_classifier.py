@@ -1,4 +1,6 @@
+import pytest
 import torch
+from mmpretrain.models import LinearClsHead
 from small_models import build, model_config
 
 from paco.mmpretrain import InferenceClassifier
@@ -27,3 +29,10 @@ def test_mode_is_that_of_the_classifier():
     model = build(model_config())
     assert InferenceClassifier(model.eval()).training is False
     assert InferenceClassifier(model.train()).training is True
+
+
+def test_another_head_is_refused():
+    model = build(model_config())
+    model.head = LinearClsHead(num_classes=5, in_channels=64)
+    with pytest.raises(TypeError, match="ClassCentersHead or a PaCoHead, got a LinearClsHead"):
+        InferenceClassifier(model)
