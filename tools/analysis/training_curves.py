@@ -32,7 +32,7 @@ def read_scalars(work_dir: Path) -> tuple[dict[str, list[tuple[float, float]]], 
     training = [record for log in logs for record in log if "loss" in record]
     by_epoch = any("epoch" in record for record in training)
     # The toolbox counts training steps, and validations by the epoch.
-    steps_per_epoch = max((r["iter"] / r["epoch"] for r in training if "epoch" in r), default=1)
+    steps_per_epoch = count_steps_per_epoch([r for r in training if "epoch" in r])
 
     series: dict[str, list[tuple[float, float]]] = {}
     for log in logs:
@@ -44,6 +44,18 @@ def read_scalars(work_dir: Path) -> tuple[dict[str, list[tuple[float, float]]], 
             for key, value in record.items():
                 series.setdefault(key, []).append((x, value))
     return series, "epoch" if by_epoch else "step"
+
+
+def count_steps_per_epoch(records: Sequence[dict]) -> float:
+    """The steps of an epoch; its last ones are not logged, but its first record is of one place."""
+    first: dict[int, int] = {}
+    for record in records:
+        epoch, step = record["epoch"], record["iter"]
+        first[epoch] = min(step, first.get(epoch, step))
+    if len(first) < 2:
+        return max((record["iter"] / record["epoch"] for record in records), default=1)
+    a, b = min(first), max(first)
+    return (first[b] - first[a]) / (b - a)
 
 
 def draw(work_dirs: Sequence[Path], keys: Sequence[str] | None = None) -> Figure:

@@ -31,6 +31,22 @@ def test_training_and_validation_share_an_axis_of_epochs(tmp_path):
     assert series["long_tail/mean"] == [(1, 2.0), (2, 4.0), (3, 6.0)]
 
 
+@pytest.mark.parametrize(("steps", "logged"), [(84, (50,)), (120, (50, 100)), (30, (30,))])
+def test_an_epoch_s_last_steps_need_not_be_logged(tmp_path, steps, logged):
+    lines = []
+    for epoch in range(1, 4):
+        at = [steps * (epoch - 1) + step for step in logged]
+        lines += [dict(loss=1.0, epoch=epoch, iter=i, step=i) for i in at]
+        lines.append({"long_tail/mean": 1.0, "step": epoch})
+    path = tmp_path / "20260101_000000" / "vis_data" / "scalars.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    series, _ = read_scalars(tmp_path)
+    expected = [epoch + step / steps for epoch in range(3) for step in logged]
+    assert [x for x, _ in series["loss"]] == pytest.approx(expected)
+    assert [x for x, _ in series["long_tail/mean"]] == [1, 2, 3]
+
+
 def test_a_resumed_run_is_joined_where_it_went_on(tmp_path):
     # The first part was killed in epoch 4, after the checkpoint of epoch 2.
     write_log(tmp_path / "a", range(1, 5), 1.0, "20260101_000000")
