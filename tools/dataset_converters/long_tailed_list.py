@@ -19,7 +19,7 @@ import torch
 
 from paco import longtail
 
-EXTENSIONS = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".webp"}
+EXTENSIONS = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}
 
 
 def find_images(root: Path) -> tuple[list[str], list[str], list[int]]:

@@ -18,7 +18,8 @@ def images(tmp_path: Path, rng) -> Path:
     root = tmp_path / "images"
     for name in CLASSES:
         for i in range(30):
-            path = root / name / rng.choice(["x", "y/z"]) / f"{i}{rng.choice(['.jpg', '.PNG'])}"
+            suffix = [".jpg", ".PNG", ".tiff"][i % 3]
+            path = root / name / rng.choice(["x", "y/z"]) / f"{i}{suffix}"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
         (root / name / "notes.txt").touch()
@@ -42,7 +43,7 @@ def test_every_image_is_listed_unless_a_tail_is_asked_for(images, tmp_path, caps
     message = capsys.readouterr().out
     assert "90 training images of 3 classes, 30 to 30 a class (0 many, 3 medium, 0 few)" in message
     listed = read(tmp_path / "out" / "train.txt")
-    files = [path for path in images.glob("*/**/*") if path.suffix.lower() in (".jpg", ".png")]
+    files = [path for path in images.glob("*/**/*") if path.is_file() and path.suffix != ".txt"]
     assert listed.keys() == {path.relative_to(images).as_posix() for path in files}
     assert all(CLASSES[label] == path.split("/")[0] for path, label in listed.items())
     assert (tmp_path / "out" / "classes.txt").read_text().splitlines() == CLASSES
