@@ -60,8 +60,7 @@ class PaCo(LightningModule):
         self.queue = FeatureQueue(QUEUE, DIM)
         self.criterion = PaCoLoss(alpha=0.05, temperature=0.2)
         self.class_counts = class_counts
-        self.predictions: list[Tensor] = []
-        self.labels: list[Tensor] = []
+        self.predictions, self.labels = [], []
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, y = batch
@@ -94,6 +93,7 @@ class PaCo(LightningModule):
         predictions, labels = torch.cat(self.predictions), torch.cat(self.labels)
         accuracy = longtail.grouped_accuracy(predictions, labels, self.class_counts)
         self.log_dict({name: 100 * value for name, value in accuracy.items()})
+        self.predictions, self.labels = [], []
 
     def configure_optimizers(self) -> dict:
         optimizer = torch.optim.SGD(self.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PYTHON = sorted(path.parent.name for path in EXAMPLES.glob("*/train.py"))
@@ -36,3 +37,15 @@ def test_it_trains_and_prints_accuracies(name, monkeypatch, capsys, tmp_path):
 @pytest.mark.parametrize("name", PYTHON)
 def test_it_is_short(name):
     assert len((EXAMPLES / name / "train.py").read_text().splitlines()) < 120
+
+
+def test_a_second_test_with_lightning_starts_anew():
+    example = runpy.run_path(str(EXAMPLES / "lightning" / "train.py"))
+    model = example["PaCo"](torch.arange(10, 0, -1))
+    logged = []
+    model.log_dict = logged.append
+    for c in (3, 4):
+        model.predictions.append(torch.tensor([3]))
+        model.labels.append(torch.tensor([c]))
+        model.on_test_epoch_end()
+    assert [accuracy["all"] for accuracy in logged] == [100, 0]
