@@ -19,6 +19,8 @@ __all__ = ["ClassCenters", "FeatureQueue", "PaCoLoss", "momentum_update_"]
 class PaCoLoss(nn.Module):
     """:func:`paco.paco_loss` with its hyper-parameters, which are documented there.
 
+    A hyper-parameter outside its range is a ValueError at once.
+
     Example::
 
         loss = PaCoLoss(alpha=0.05, temperature=0.2)
@@ -46,6 +48,19 @@ class PaCoLoss(nn.Module):
         self.gamma = float(gamma)
         self.base_temperature = None if base_temperature is None else float(base_temperature)
         self.label_smoothing = float(label_smoothing)
+        for name in ("alpha", "beta", "gamma"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(
+                    f"PaCoLoss: {name} must be finite and >= 0, got {getattr(self, name)}"
+                )
+        for name in ("temperature", "base_temperature"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"PaCoLoss: {name} must be finite and > 0, got {value}")
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(
+                f"PaCoLoss: label_smoothing must lie in [0, 1), got {self.label_smoothing}"
+            )
 
     # num_anchors has a default, which the operator refuses, for TorchScript's sake alone: it has
     # no keyword-only arguments with defaults, and the arguments before it are optional.
@@ -167,6 +182,8 @@ class ClassCenters(nn.Module):
         cosine: bool = False,
     ) -> None:
         super().__init__()
+        if not 0 < supt < math.inf:
+            raise ValueError(f"ClassCenters: supt must be finite and > 0, got {supt}")
         self.supt = float(supt)
         self.cosine = cosine
         self.weight = nn.Parameter(torch.empty(num_classes, in_features))

@@ -64,6 +64,25 @@ def test_loss_needs_alpha_and_temperature_by_name():
         PaCoLoss(0.1, 0.1)
 
 
+@pytest.mark.parametrize("name", ["alpha", "beta", "gamma", "temperature", "base_temperature"])
+@pytest.mark.parametrize("value", [-1.0, float("inf"), float("nan")])
+def test_loss_of_a_bad_hyper_parameter_is_an_error(name, value):
+    with pytest.raises(ValueError, match=rf"PaCoLoss: {name} must be finite .* got {value}"):
+        PaCoLoss(**{"alpha": 0.05, "temperature": 0.2, name: value})
+
+
+@pytest.mark.parametrize("name", ["temperature", "base_temperature"])
+def test_loss_at_temperature_0_is_an_error(name):
+    with pytest.raises(ValueError, match=rf"PaCoLoss: {name} must be .* > 0, got 0"):
+        PaCoLoss(**{"alpha": 0.05, "temperature": 0.2, name: 0})
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.0, float("nan")])
+def test_loss_with_bad_label_smoothing_is_an_error(value):
+    with pytest.raises(ValueError, match=rf"label_smoothing must lie in \[0, 1\), got {value}"):
+        PaCoLoss(alpha=0.05, temperature=0.2, label_smoothing=value)
+
+
 def test_loss_needs_num_anchors(rng):
     loss, arguments = split(draw_loss(rng))
     del arguments["num_anchors"]
@@ -179,6 +198,12 @@ def test_centers_are_the_operator(form, options):
         cosine=centers.cosine,
     )
     torch.testing.assert_close(form(centers)(x), expected)
+
+
+@pytest.mark.parametrize("supt", [0, -0.5, float("inf"), float("nan")])
+def test_centers_of_a_bad_temperature_are_an_error(supt):
+    with pytest.raises(ValueError, match=f"ClassCenters: supt must be finite and > 0, got {supt}"):
+        ClassCenters(6, 4, supt=supt)
 
 
 @pytest.mark.parametrize("options", CENTERS, ids=str)

@@ -1,5 +1,7 @@
 """Cross entropy and supervised contrast side by side: what PaCo puts into one sum."""
 
+import math
+
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,12 +20,14 @@ class MultiTaskLoss(nn.Module):
     whether its logits know the prior; with it, cross entropy becomes balanced softmax.
 
     Args:
-        alpha (float): Weight of SupCon.
-        temperature (float): Of the pairs.
+        alpha (float): Weight of SupCon, >= 0.
+        temperature (float): Of the pairs, > 0.
     """
 
     def __init__(self, alpha: float, temperature: float) -> None:
         super().__init__()
+        if not 0 <= alpha < math.inf:
+            raise ValueError(f"MultiTaskLoss: alpha must be finite and >= 0, got {alpha}")
         self.alpha = float(alpha)
         self.contrast = PaCoLoss(alpha=1.0, temperature=temperature)
 

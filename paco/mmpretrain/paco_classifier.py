@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from paco.nn import momentum_update_
 
 from .distributed import apply_shuffled
+from .paco_head import PaCoHead
 
 __all__ = ["PaCoClassifier"]
 
@@ -48,14 +49,18 @@ class PaCoClassifier(ImageClassifier):
         backbone (dict): The backbone.
         neck (dict, optional): The neck. Defaults to None.
         head (dict): A :class:`PaCoHead`.
-        momentum (float, optional): How much of itself the key encoder keeps in a step; None for
-            GPaCo. Defaults to 0.999.
+        momentum (float, optional): How much of itself the key encoder keeps in a step, in [0, 1];
+            None for GPaCo. Defaults to 0.999.
         shuffle_bn (bool): Where several processes train, encode the key views in a random order
             over all of them, so that BatchNorm cannot tell which key belongs to an anchor. One
             process, and GPaCo, have nothing to shuffle. Defaults to True.
         data_preprocessor (dict, optional): Defaults to a :class:`TwoViewDataPreprocessor`, which
             also serves where no ``type`` is given.
         **kwargs: ``pretrained`` and ``init_cfg`` of :class:`mmpretrain.models.ImageClassifier`.
+
+    Raises:
+        ValueError: For a momentum outside [0, 1].
+        TypeError: For another head.
     """
 
     def __init__(
@@ -68,9 +73,15 @@ class PaCoClassifier(ImageClassifier):
         data_preprocessor: dict | nn.Module | None = None,
         **kwargs,
     ) -> None:
+        if momentum is not None and not 0 <= momentum <= 1:
+            raise ValueError(f"PaCoClassifier: momentum must lie in [0, 1], got {momentum}")
         if not isinstance(data_preprocessor, nn.Module):
             data_preprocessor = {"type": "TwoViewDataPreprocessor", **(data_preprocessor or {})}
         super().__init__(backbone, neck, head, data_preprocessor=data_preprocessor, **kwargs)
+        if not isinstance(self.head, PaCoHead):
+            raise TypeError(
+                f"PaCoClassifier: head must be a PaCoHead, got {type(self.head).__name__}"
+            )
         self.momentum = momentum
         self.shuffle_bn = shuffle_bn
         self.key_encoder = None

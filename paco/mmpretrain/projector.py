@@ -15,7 +15,7 @@ class Projector(Sequential):
     Args:
         in_channels (int): Width of the pooled features.
         out_channels (int): Width of a contrastive feature, D.
-        num_layers (int): How many Linear layers; 2 in PaCo, 3 in GPaCo.
+        num_layers (int): How many Linear layers, at least 1; 2 in PaCo, 3 in GPaCo.
         norm (bool): BatchNorm before each activation; PaCo has it, GPaCo has not.
         act_cfg (dict): The activation. Defaults to ReLU; GPaCo's vision transformers have GELU.
         init_cfg (dict | list[dict], optional): Initialisation. Defaults to torch's.
@@ -30,6 +30,8 @@ class Projector(Sequential):
         act_cfg: dict = dict(type="ReLU", inplace=True),  # noqa: B006
         init_cfg: dict | list | None = None,
     ) -> None:
+        if num_layers < 1:
+            raise ValueError(f"Projector: num_layers must be at least 1, got {num_layers}")
         layers: list[nn.Module] = []
         for _ in range(num_layers - 1):
             layers.append(nn.Linear(in_channels, in_channels))

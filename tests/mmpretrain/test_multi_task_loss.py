@@ -51,6 +51,12 @@ def test_it_is_the_sum_of_its_two_tasks(rng, views):
     torch.testing.assert_close(gradients, torch.autograd.grad(expected, (features, logits)))
 
 
+@pytest.mark.parametrize(("name", "value"), [("alpha", -1), ("temperature", 0)])
+def test_a_bad_hyper_parameter_is_an_error(name, value):
+    with pytest.raises(ValueError, match=rf"{name} must be finite and >=? 0, got {value}"):
+        MODELS.build({"type": "MultiTaskLoss", "alpha": 1, "temperature": 0.1, name: value})
+
+
 @pytest.mark.parametrize("method", ["multi_task", "supcon"])
 @pytest.mark.parametrize("factor", [100, 50, 10])
 def test_its_configs_are_those_of_paco_with_another_loss(method, factor):

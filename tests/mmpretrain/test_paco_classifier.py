@@ -224,6 +224,20 @@ def test_a_queue_is_loaded_for_the_same_classes_and_size_alone(head, kept, monke
     assert model.loss(inputs, samples)["loss"].isfinite()
 
 
+@pytest.mark.parametrize("momentum", [-0.1, 1.5, float("nan")])
+def test_a_momentum_outside_its_range_is_an_error(momentum):
+    with pytest.raises(ValueError, match=rf"momentum must lie in \[0, 1\], got {momentum}"):
+        MODELS.build(model_config(momentum))
+
+
+@pytest.mark.parametrize("momentum", [0.9, None], ids=["PaCo", "GPaCo"])
+def test_another_head_is_an_error(momentum):
+    config = model_config(momentum)
+    config["head"] = dict(type="LinearClsHead", num_classes=5, in_channels=64)
+    with pytest.raises(TypeError, match="head must be a PaCoHead, got LinearClsHead"):
+        MODELS.build(config)
+
+
 def test_one_view_in_training_is_an_error():
     model = build(model_config())
     inputs, samples = two_views(6)

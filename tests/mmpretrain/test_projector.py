@@ -1,3 +1,4 @@
+import pytest
 import torch
 from mmpretrain.registry import MODELS
 from torch import nn
@@ -33,3 +34,10 @@ def test_the_activation_is_a_setting():
     )
     assert [type(m) for m in projector] == [nn.Linear, nn.GELU, nn.Linear, nn.GELU, nn.Linear]
     assert projector(torch.randn(4, 7)).shape == (4, 3)
+
+
+@pytest.mark.parametrize("num_layers", [0, -1])
+def test_no_layer_is_an_error(num_layers):
+    config = dict(type="Projector", in_channels=7, out_channels=3, norm=True)
+    with pytest.raises(ValueError, match=f"num_layers must be at least 1, got {num_layers}"):
+        MODELS.build(dict(num_layers=num_layers, **config))
