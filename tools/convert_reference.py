@@ -4,14 +4,24 @@ import argparse
 from pathlib import Path
 
 # First, because it mends the toolbox's imports where that is needed.
-import paco.mmpretrain  # noqa: F401
+from paco.mmpretrain import command_line
 
 # isort: split
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmpretrain import get_model
+from mmpretrain.registry import DATASETS
 
 from paco.mmpretrain.reference_checkpoint import convert_reference_state
+
+
+def class_names(cfg: Config) -> tuple[str, ...] | None:
+    """Of the config's test set, where they can be told without its annotations and images."""
+    try:
+        dataset = DATASETS.build({**cfg.test_dataloader.dataset, "lazy_init": True})
+    except FileNotFoundError:  # a list of names that is not there
+        return None
+    return dataset.metainfo.get("classes")
 
 
 def main() -> None:
@@ -19,17 +29,14 @@ def main() -> None:
         description="Convert a checkpoint of github.com/dvlab-research/"
         "Parametric-Contrastive-Learning into one of a config's classifier, with the same logits."
     )
-    parser.add_argument("config", help="config file of the model that the checkpoint becomes")
+    command_line.add_config_arguments(
+        parser, help="config file of the model that the checkpoint becomes"
+    )
     parser.add_argument("checkpoint", help="checkpoint file of the reference code", type=Path)
     parser.add_argument("out", help="checkpoint file to write", type=Path)
-    parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, help="override settings of the config"
-    )
     args = parser.parse_args()
 
-    cfg = Config.fromfile(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+    cfg = command_line.load_config(args)
     checkpoint = torch.load(args.checkpoint, map_location="cpu", weights_only=True)
     if "state_dict" not in checkpoint:
         raise SystemExit(f"convert_reference.py: {args.checkpoint} has no state_dict")
@@ -39,8 +46,13 @@ def main() -> None:
         )
     except ValueError as error:
         raise SystemExit(f"convert_reference.py: {error}") from error
-    torch.save({"meta": {"converted_from": args.checkpoint.name}, "state_dict": state}, args.out)
+    meta: dict[str, object] = {"converted_from": args.checkpoint.name}
+    if classes := class_names(cfg):
+        meta["dataset_meta"] = {"classes": classes}
+    torch.save({"meta": meta, "state_dict": state}, args.out)
     print(f"{args.out}: the weights of {args.checkpoint}")
+    if not classes:
+        print("without class names, which the config does not say: paco-classify would need them")
     parts = sorted({name.rsplit(".", 1)[0] for name in unused})
     if parts:
         print(f"without what the model has no use for: {', '.join(parts)}")

@@ -6,15 +6,16 @@ from importlib import metadata
 from pathlib import Path
 
 # First, because it mends the toolbox's imports where that is needed.
-import paco.mmpretrain  # noqa: F401
+from paco.mmpretrain import command_line
 
 # isort: split
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmpretrain import get_model
 
 from paco import deploy
 from paco.mmpretrain import InferenceClassifier, PaCoHead, image_metadata
+from paco.mmpretrain.trained_weights import load_trained_weights
 
 FILES = {
     "pt": "classifier.pt",
@@ -53,7 +54,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description="Export a classifier, normalised images to logits, or a training step."
     )
-    parser.add_argument("config", help="config file")
+    command_line.add_config_arguments(parser)
     parser.add_argument("checkpoint", help="checkpoint file", type=Path)
     parser.add_argument(
         "--format",
@@ -72,30 +73,26 @@ def main() -> None:
         metavar=("C", "H", "W"),
         help="of an image; what the test pipeline makes, if unset",
     )
-    parser.add_argument(
-        "--work-dir", help="folder of the exported file; work_dirs/<data set>/<config> if unset"
-    )
-    parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, help="override settings of the config"
-    )
+    command_line.add_work_dir_argument(parser, "the exported file")
     args = parser.parse_args()
     if args.bf16 and args.format not in ("pt", "pt2"):
         parser.error(f"--bf16 is for pt and pt2, not for {args.format}")
 
-    cfg = Config.fromfile(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
-    path = Path(args.config)
-    work_dir = args.work_dir or cfg.get("work_dir") or f"work_dirs/{path.parent.name}/{path.stem}"
-    out = Path(work_dir, FILES[args.format])
+    cfg = command_line.load_config(args)
+    out = Path(command_line.work_dir_of(args, cfg), FILES[args.format])
     out.parent.mkdir(parents=True, exist_ok=True)
 
     model = get_model(cfg, pretrained=str(args.checkpoint), device="cpu")
+    is_training_step = args.format == "training-step"
+    head = model.head
+    if is_training_step and not isinstance(head, PaCoHead):
+        raise SystemExit(f"export.py: a {type(head).__name__} has no queue and no PaCo loss")
+    try:
+        load_trained_weights(model, str(args.checkpoint), for_training=is_training_step)
+    except ValueError as error:
+        raise SystemExit(f"export.py: {error}") from error
     texts = provenance(cfg, args.checkpoint)
-    if args.format == "training-step":
-        head = model.head
-        if not isinstance(head, PaCoHead):
-            raise SystemExit(f"export.py: a {type(head).__name__} has no queue and no PaCo loss")
+    if is_training_step:
         step = deploy.TrainingStep(head.loss_module, head.queue, head.centers, head.detach_centers)
         deploy.export_training_step(step, out, texts)
         print(f"{out}: one step agrees with the model's")

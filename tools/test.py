@@ -1,16 +1,20 @@
-"""Tests a model: python tools/test.py CONFIG CHECKPOINT [--work-dir DIR] [--out FILE.pkl]."""
+"""Tests a model: python tools/test.py CONFIG CHECKPOINT [--work-dir DIR] [--out FILE.pkl].
+
+On several GPUs: tools/dist_test.sh CONFIG CHECKPOINT GPUS.
+"""
 
 import argparse
-from pathlib import Path
 
 # First, because it mends the toolbox's imports where that is needed.
-import paco.mmpretrain  # noqa: F401
+from paco.mmpretrain import command_line
 
 # isort: split
 import torch
-from mmengine.config import Config, DictAction
 from mmengine.evaluator import DumpResults
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+
+from paco.mmpretrain.trained_weights import load_trained_weights
 
 
 class DumpPredictions(DumpResults):
@@ -31,27 +35,25 @@ class DumpPredictions(DumpResults):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Test a model and print its metrics.")
-    parser.add_argument("config", help="config file")
+    command_line.add_config_arguments(parser)
     parser.add_argument("checkpoint", help="checkpoint file")
-    parser.add_argument("--work-dir", help="folder of logs; work_dirs/<data set>/<config> if unset")
+    command_line.add_work_dir_argument(parser, "logs")
     parser.add_argument("--out", help="file for the predictions, *.pkl, which tools/analysis reads")
-    parser.add_argument(
-        "--cfg-options",
-        nargs="+",
-        action=DictAction,
-        help="override settings of the config, such as test_dataloader.batch_size=64",
-    )
+    command_line.add_launcher_argument(parser)
     args = parser.parse_args()
 
-    cfg = Config.fromfile(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
-    path = Path(args.config)
-    cfg.work_dir = (
-        args.work_dir or cfg.get("work_dir") or f"work_dirs/{path.parent.name}/{path.stem}"
-    )
+    cfg = command_line.load_config(args)
+    cfg.work_dir = command_line.work_dir_of(args, cfg)
+    command_line.set_dataloader_defaults(cfg)
+    command_line.set_launcher(args, cfg)
     cfg.load_from = args.checkpoint
     runner = Runner.from_cfg(cfg)
+    try:
+        load_trained_weights(
+            runner.model.module if is_model_wrapper(runner.model) else runner.model, args.checkpoint
+        )
+    except ValueError as error:
+        raise SystemExit(f"test.py: {error}") from error
     if args.out:
         runner.test_loop.evaluator.metrics.append(DumpPredictions(args.out))
     runner.test()

@@ -4,29 +4,19 @@ On several GPUs: tools/dist_train.sh CONFIG GPUS, or tools/slurm_train.sh.
 """
 
 import argparse
-from pathlib import Path
 
 # First, because it mends the toolbox's imports where that is needed.
-import paco.mmpretrain  # noqa: F401
+from paco.mmpretrain import command_line
 
 # isort: split
-import torch
-from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train a model.")
-    parser.add_argument("config", help="config file")
-    parser.add_argument(
-        "--work-dir", help="folder of logs and checkpoints; work_dirs/<data set>/<config> if unset"
-    )
-    parser.add_argument(
-        "--resume",
-        nargs="?",
-        const="auto",
-        help="go on from this checkpoint, or from the work folder's latest one if none is named",
-    )
+    command_line.add_config_arguments(parser)
+    command_line.add_work_dir_argument(parser, "logs and checkpoints")
+    command_line.add_resume_argument(parser)
     parser.add_argument("--amp", action="store_true", help="train in mixed precision")
     parser.add_argument(
         "--auto-scale-lr",
@@ -34,48 +24,21 @@ def main() -> None:
         help="scale the learning rate from the config's base_batch_size to the batch of all "
         "processes",
     )
-    parser.add_argument(
-        "--launcher",
-        choices=["none", "pytorch", "slurm", "mpi"],
-        default="none",
-        help="what started this process as one of several",
-    )
-    parser.add_argument(
-        "--cfg-options",
-        nargs="+",
-        action=DictAction,
-        help="override settings of the config, such as train_cfg.max_epochs=100",
-    )
+    command_line.add_launcher_argument(parser)
     args = parser.parse_args()
 
-    cfg = Config.fromfile(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
-    path = Path(args.config)
-    cfg.work_dir = (
-        args.work_dir or cfg.get("work_dir") or f"work_dirs/{path.parent.name}/{path.stem}"
-    )
-    if args.resume:
-        cfg.resume = True
-        cfg.load_from = None if args.resume == "auto" else args.resume
+    cfg = command_line.load_config(args)
+    cfg.work_dir = command_line.work_dir_of(args, cfg)
+    command_line.set_resume(args, cfg)
+    command_line.set_dataloader_defaults(cfg)
     if args.amp:
         cfg.optim_wrapper.type = "AmpOptimWrapper"
     if args.auto_scale_lr:
         if "auto_scale_lr" not in cfg:
             parser.error(f"--auto-scale-lr: {args.config} has no auto_scale_lr.base_batch_size")
         cfg.auto_scale_lr.enable = True
-    cfg.launcher = args.launcher
-    if args.launcher == "pytorch" and not torch.cuda.is_available():
-        use_cpus(cfg)
+    command_line.set_launcher(args, cfg)
     Runner.from_cfg(cfg).train()
-
-
-def use_cpus(cfg: Config) -> None:
-    """Starts a process group of CPUs; the toolbox's launcher knows GPUs only."""
-    torch.distributed.init_process_group("gloo")
-    cfg.model_wrapper_cfg = dict(
-        type="MMDistributedDataParallel", device_ids=None, broadcast_buffers=False
-    )
 
 
 if __name__ == "__main__":

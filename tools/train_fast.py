@@ -8,13 +8,11 @@ CUDA graph; checkpoints are written when the model is evaluated. It runs without
 """
 
 import argparse
-from pathlib import Path
 
 # First, because it mends the toolbox's imports where that is needed.
-import paco.mmpretrain.device_loops  # noqa: F401
+from paco.mmpretrain import command_line
 
 # isort: split
-from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
 
@@ -22,33 +20,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("config", help="config file")
-    parser.add_argument(
-        "--work-dir",
-        help="folder of logs and checkpoints; work_dirs/<data set>/<config>_fast if unset",
-    )
-    parser.add_argument(
-        "--resume", action="store_true", help="go on from the work folder's latest checkpoint"
-    )
-    parser.add_argument(
-        "--cfg-options",
-        nargs="+",
-        action=DictAction,
-        help="override settings of the config, such as train_cfg.max_epochs=100",
-    )
+    command_line.add_config_arguments(parser)
+    command_line.add_work_dir_argument(parser, "logs and checkpoints", suffix="_fast")
+    command_line.add_resume_argument(parser)
     args = parser.parse_args()
 
-    cfg = Config.fromfile(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
-    path = Path(args.config)
-    cfg.work_dir = args.work_dir or f"work_dirs/{path.parent.name}/{path.stem}_fast"
-    cfg.resume = args.resume
+    cfg = command_line.load_config(args)
+    cfg.work_dir = command_line.work_dir_of(args, cfg, suffix="_fast")
+    command_line.set_resume(args, cfg)
     cfg.train_cfg.pop("by_epoch", None)
-    cfg.train_cfg.type = "DeviceTrainLoop"
-    cfg.val_cfg.type = "DeviceValLoop"
-    cfg.default_hooks.checkpoint.interval = cfg.train_cfg.val_interval
-    cfg.env_cfg.cudnn_benchmark = True
+    changes = {
+        "train_cfg.type": "DeviceTrainLoop",
+        "val_cfg.type": "DeviceValLoop",
+        "default_hooks.checkpoint.interval": cfg.train_cfg.val_interval,
+        "env_cfg.cudnn_benchmark": True,
+    }
+    cfg.merge_from_dict(changes | args.cfg_options)
     Runner.from_cfg(cfg).train()
 
 

@@ -35,8 +35,8 @@ def config(tmp_path) -> Path:
     return path
 
 
-def run(config: Path) -> None:
-    tool.main([str(config), "--workers", "2"])
+def run(config: Path, *options: str) -> None:
+    tool.main([str(config), "--workers", "2", *options])
 
 
 def test_good_images_pass(config, capsys):
@@ -77,3 +77,29 @@ def test_a_list_with_a_mistake_is_refused(config, capsys):
 def test_images_in_memory_are_no_files(capsys):
     run(ROOT / "configs" / "digits_lt" / "ce.py")
     assert "train: DigitsLT has its images in memory" in capsys.readouterr().out
+
+
+def test_options_override_the_config(config, capsys):
+    moved = config.parent / "moved"
+    (config.parent / "images").rename(moved)
+    splits = ("train", "val", "test")
+    places = [f"{split}_dataloader.dataset.data_prefix={moved}" for split in splits]
+    run(config, "--cfg-options", *places)
+    assert capsys.readouterr().out.endswith("every image can be read\n")
+
+
+def test_a_wrapped_data_set_is_checked_once_and_its_list_named(config):
+    text = config.read_text()
+    config.write_text(
+        text + "part = train_dataloader['dataset']\n"
+        "train_dataloader = dict(dataset=dict(type='RepeatDataset', times=3, dataset=\n"
+        "    dict(type='ConcatDataset', datasets=[part, dict(part, indices=[0, 1])])))\n"
+    )
+    image = config.parent / "images" / "4.jpg"
+    image.write_bytes(b"")
+    with pytest.raises(SystemExit) as info:
+        run(config)
+    assert str(info.value.code).splitlines() == [
+        f"{config.parent / 'train.txt'}, line 5: {image} is not an image that can be read",
+        "1 images cannot be used",
+    ]

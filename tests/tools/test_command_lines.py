@@ -1,6 +1,7 @@
 """Train, be killed, resume, test and export through the command lines, on the digits."""
 
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -106,15 +107,13 @@ def assert_same(value: object, expected: object, name: str) -> None:
 def test_the_test_gives_the_metrics_of_the_last_validation(trained, tmp_path):
     log = run("test", CONFIG, trained / LAST, "--work-dir", tmp_path)
     training_log = next(trained.glob("*/*.log")).read_text()
+    assert len(metrics_of(log, "test")) == 7
+    assert metrics_of(log, "test") == metrics_of(training_log, "val")
 
-    def metrics(text: str, mode: str) -> list[str]:
-        line = [line for line in text.splitlines() if f"Epoch({mode})" in line][-1]
-        return [word for word in line.split("  ") if "long_tail/" in word]
 
-    assert len(metrics(log, "test")) == 7
-    assert [m.strip() for m in metrics(log, "test")] == [
-        m.strip() for m in metrics(training_log, "val")
-    ]
+def metrics_of(log: str, mode: str) -> list[str]:
+    line = [line for line in log.splitlines() if f"Epoch({mode})" in line][-1]
+    return [word.strip() for word in line.split("  ") if "long_tail/" in word]
 
 
 def test_the_exported_classifier_is_the_trained_one(trained, tmp_path):
@@ -160,19 +159,47 @@ def shell(script: str, *arguments: object, **variables: object) -> subprocess.Co
     )
 
 
-def test_two_processes_train_on_cpus(tmp_path):
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return free.getsockname()[1]
+
+
+def test_two_processes_train_on_cpus(tmp_path):
     options = ("--work-dir", tmp_path, "--auto-scale-lr", "--cfg-options")
     settings = ("auto_scale_lr.base_batch_size=64", "train_cfg.max_epochs=2")
-    result = shell("dist_train.sh", CONFIG, 2, *options, *settings, PORT=port)
+    result = shell("dist_train.sh", CONFIG, 2, *options, *settings, PORT=free_port())
     assert result.returncode == 0, result.stdout + result.stderr
     assert "Scaling the original LR by 2.0" in result.stdout + result.stderr
     checkpoint = torch.load(tmp_path / "epoch_2.pth", weights_only=True)
     # Each process has 153 images, the two more than there are; batches are of 64, 64 and 25.
     assert checkpoint["meta"]["iter"] == 6
     assert checkpoint["state_dict"]["head.queue.state"].tolist() == [2 * 306 % 256, 256]
+
+
+def test_two_processes_test_each_image_once_and_in_order(trained, tmp_path):
+    # One process has an image more than the other, in five batches.
+    settings = ("test_dataloader.dataset.indices=599", "test_dataloader.batch_size=64")
+
+    def arguments(name: str) -> tuple:
+        options = ("--work-dir", tmp_path / name, "--out", tmp_path / f"{name}.pkl")
+        return (*options, "--cfg-options", *settings)
+
+    alone = run("test", CONFIG, trained / LAST, *arguments("alone"))
+    result = shell(
+        "dist_test.sh", CONFIG, trained / LAST, 2, *arguments("together"), PORT=free_port()
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    metrics = metrics_of(result.stdout + result.stderr, "test")
+    assert len(metrics) == 7
+    assert metrics == metrics_of(alone, "test")
+    files = (tmp_path / f"{name}.pkl" for name in ("together", "alone"))
+    together, alone = (pickle.loads(file.read_bytes()) for file in files)
+    assert len(together) == len(alone) == 599
+    for sample, expected in zip(together, alone, strict=True):
+        assert sample["sample_idx"] == expected["sample_idx"]
+        assert torch.equal(sample["gt_label"], expected["gt_label"])
+        torch.testing.assert_close(sample["pred_score"], expected["pred_score"])
 
 
 def test_slurm_is_asked_for_a_task_on_each_gpu(tmp_path):
@@ -207,7 +234,7 @@ def test_slurm_is_asked_for_a_task_on_each_gpu(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("script", ["dist_train.sh", "slurm_train.sh"])
+@pytest.mark.parametrize("script", ["dist_train.sh", "dist_test.sh", "slurm_train.sh"])
 def test_too_few_arguments_are_a_usage_line(script):
     result = shell(script, "one")
     assert (result.returncode, result.stdout) == (2, "")

@@ -13,6 +13,8 @@ import torch
 from mmpretrain import get_model
 from reference_layout import CifarResNet, ReferenceModel
 
+from paco.mmpretrain import CIFAR100LT
+
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "configs" / "cifar100_lt" / "paco_if100.py"
 
@@ -46,6 +48,8 @@ def test_the_converted_checkpoint_has_the_same_logits(convert, capsys):
     )
     assert capsys.readouterr().out.endswith("has no use for: linear_k\n")
     model = get_model(str(CONFIG), pretrained=str(out))
+    # paco-classify names them; the images, which are not here, need not be there.
+    assert model._dataset_meta["classes"] == CIFAR100LT.METAINFO["classes"]
     images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         value, expected = model(images), reference.logits(images)

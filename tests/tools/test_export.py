@@ -120,6 +120,30 @@ def test_supcon_s_training_step_is_the_heads(checkpoint, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("arguments", "part", "name"),
+    [
+        ((), "backbone", r"backbone\..*"),
+        ((), "head.centers", r"head\.centers\.weight"),
+        (("--format", "training-step"), "head.queue", r"head\.queue\.features"),
+    ],
+)
+def test_a_checkpoint_of_another_model_is_refused(
+    checkpoint, tmp_path, monkeypatch, arguments, part, name
+):
+    content = torch.load(checkpoint, weights_only=True)
+    content["state_dict"] = {
+        name: value for name, value in content["state_dict"].items() if not name.startswith(part)
+    }
+    other, out = tmp_path / "other.pth", tmp_path / "out"
+    torch.save(content, other)
+    with pytest.raises(
+        SystemExit, match=rf"export\.py: .*other\.pth is not .* are missing: {name}"
+    ):
+        export(monkeypatch, other, "--shape", 1, 8, 8, "--work-dir", out, *arguments)
+    assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("--format", "onnx", "--bf16"), "--bf16 is for pt and pt2, not for onnx"),

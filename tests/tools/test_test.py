@@ -24,11 +24,18 @@ def checkpoint(tmp_path) -> Path:
     return path
 
 
-def test_the_predictions_are_those_of_the_metrics(checkpoint, tmp_path, monkeypatch):
+@pytest.fixture
+def run(monkeypatch):
+    def run(*arguments: object) -> None:
+        monkeypatch.setattr(sys, "argv", ["tools/test.py", *map(str, arguments)])
+        runpy.run_path(str(ROOT / "tools" / "test.py"), run_name="__main__")
+
+    return run
+
+
+def test_the_predictions_are_those_of_the_metrics(checkpoint, tmp_path, run):
     out = tmp_path / "predictions.pkl"
-    arguments = [CONFIG, checkpoint, "--work-dir", tmp_path / "work", "--out", out]
-    monkeypatch.setattr(sys, "argv", ["tools/test.py", *map(str, arguments)])
-    runpy.run_path(str(ROOT / "tools" / "test.py"), run_name="__main__")
+    run(CONFIG, checkpoint, "--work-dir", tmp_path / "work", "--out", out)
     (log,) = (tmp_path / "work").glob("*/*.log")
 
     samples = pickle.loads(out.read_bytes())
@@ -40,3 +47,12 @@ def test_the_predictions_are_those_of_the_metrics(checkpoint, tmp_path, monkeypa
     assert f"long_tail/top1: {100 * correct:.4f}" in log.read_text()
     # Each image has its own tensors; as views they would bring the batch's along, 600 times.
     assert out.stat().st_size < 2000 * len(samples)
+
+
+def test_a_checkpoint_of_another_model_is_refused(checkpoint, tmp_path, run):
+    state = torch.load(checkpoint, weights_only=True)["state_dict"]
+    other = tmp_path / "other.pth"
+    renamed = {name.replace("backbone", "encoder"): value for name, value in state.items()}
+    torch.save({"state_dict": renamed}, other)
+    with pytest.raises(SystemExit, match=r"test\.py: .*other\.pth is not .* are missing: backbone"):
+        run(CONFIG, other, "--work-dir", tmp_path / "work")

@@ -18,6 +18,7 @@ from predictions import Classes, Predictions, load_classes, load_runs
 
 from paco import longtail
 from paco.longtail import Difference
+from paco.mmpretrain import command_line
 
 NAMES = {"top1": "top-1", "all": "mean", "many": "many", "medium": "medium", "few": "few"}
 
@@ -72,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("config", type=Path, help="config file, for the training set's class sizes")
+    command_line.add_config_arguments(parser, "config file, for the training set's class sizes")
     parser.add_argument("predictions", type=Path, help="the run's predictions")
     parser.add_argument("baseline", type=Path, help="those of the run to compare with")
     parser.add_argument("--seed", type=int, default=0, help="of the resampling (default: 0)")
@@ -80,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     try:
         paths = [args.predictions, args.baseline]
-        classes = load_classes(args.config)
+        classes = load_classes(command_line.load_config(args))
         runs = load_runs(paths, classes)
         names = fig.names_of(paths)
     except (OSError, ValueError) as error:

@@ -15,7 +15,7 @@ import figure as fig
 import numpy as np
 
 # Before the toolbox, because it mends its imports where that is needed.
-from paco.mmpretrain import ClassCentersHead
+from paco.mmpretrain import ClassCentersHead, command_line
 
 # isort: split
 import torch
@@ -31,6 +31,8 @@ from sklearn.manifold import TSNE
 from torch import Tensor
 from torch.nn import functional as F
 
+from paco.mmpretrain.trained_weights import load_trained_weights
+
 
 def choose_classes(counts: Tensor, number: int) -> Tensor:
     """Classes evenly spaced from the largest to the smallest."""
@@ -39,15 +41,16 @@ def choose_classes(counts: Tensor, number: int) -> Tensor:
 
 
 @torch.no_grad()
-def extract(config: Path, checkpoint: Path, classes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def extract(cfg: Config, checkpoint: Path, classes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Pooled test features [N, F] of these classes, their labels [N], and the centers [C, F]."""
-    cfg = Config.fromfile(config)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = get_model(str(config), pretrained=str(checkpoint), device=device)
+    model = get_model(cfg, pretrained=str(checkpoint), device=device)
     if not isinstance(model.head, ClassCentersHead):
         raise ValueError(
-            f"{config} must have a ClassCentersHead or a PaCoHead, got {type(model.head).__name__}"
+            f"{cfg.filename} must have a ClassCentersHead or a PaCoHead, got "
+            f"{type(model.head).__name__}"
         )
+    load_trained_weights(model, str(checkpoint))
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     wanted = set(classes.tolist())
     labels = [dataset.get_data_info(i)["gt_label"] for i in range(len(dataset))]
@@ -127,16 +130,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("config", type=Path, help="config file")
+    command_line.add_config_arguments(parser)
     parser.add_argument("checkpoint", type=Path, help="checkpoint file")
     parser.add_argument("--method", choices=["tsne", "pca"], default="tsne", help="default: tsne")
     parser.add_argument("--num-classes", type=int, default=10, help="how many to draw (10)")
     fig.add_out_argument(parser, "features.png")
     args = parser.parse_args(arguments)
     try:
-        classes = load_classes(args.config)
+        cfg = command_line.load_config(args)
+        classes = load_classes(cfg)
         chosen = choose_classes(classes.counts, args.num_classes)
-        extracted = extract(args.config, args.checkpoint, chosen)
+        extracted = extract(cfg, args.checkpoint, chosen)
     except (OSError, ValueError) as error:
         parser.error(str(error))
     fig.save(draw(classes, chosen, *extracted, args.method), args.out)

@@ -18,6 +18,7 @@ from predictions import Classes, Predictions, load_classes, load_runs
 from torch import Tensor
 
 from paco import longtail
+from paco.mmpretrain import command_line
 
 GROUPS = ("many", "medium", "few")
 COLUMNS = ("right", "wrong:\nmany", "wrong:\nmedium", "wrong:\nfew")
@@ -69,12 +70,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("config", type=Path, help="config file, for the training set's class sizes")
+    command_line.add_config_arguments(parser, "config file, for the training set's class sizes")
     parser.add_argument("predictions", type=Path, nargs="+", help="predictions of a run")
     fig.add_out_argument(parser, "group_confusion.png")
     args = parser.parse_args(arguments)
     try:
-        classes = load_classes(args.config)
+        classes = load_classes(command_line.load_config(args))
         names = fig.names_of(args.predictions)
         runs = dict(zip(names, load_runs(args.predictions, classes), strict=True))
     except (OSError, ValueError) as error:

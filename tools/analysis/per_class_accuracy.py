@@ -15,6 +15,7 @@ from predictions import Classes, Predictions, load_classes, load_runs
 from torch import Tensor
 
 from paco import longtail
+from paco.mmpretrain import command_line
 
 NAMED_CLASSES = 30  # at most; more names would overlap
 
@@ -93,14 +94,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("config", type=Path, help="config file, for the training set's class sizes")
+    command_line.add_config_arguments(parser, "config file, for the training set's class sizes")
     parser.add_argument("predictions", type=Path, help="the run's predictions")
     parser.add_argument("--baseline", type=Path, help="those of a run to compare with")
     fig.add_out_argument(parser, "per_class_accuracy.png")
     args = parser.parse_args(arguments)
     try:
         paths = [args.predictions, *([args.baseline] if args.baseline else [])]
-        classes = load_classes(args.config)
+        classes = load_classes(command_line.load_config(args))
         runs = dict(zip(fig.names_of(paths), load_runs(paths, classes), strict=True))
     except (OSError, ValueError) as error:
         parser.error(str(error))

@@ -49,9 +49,8 @@ def load_predictions(path: Path) -> Predictions:
     )
 
 
-def load_classes(config: Path) -> Classes:
+def load_classes(cfg: Config) -> Classes:
     """The classes of a config, from its training set."""
-    cfg = Config.fromfile(config)
     init_default_scope(cfg.get("default_scope", "mmpretrain"))
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
     # Of "tench, Tinca tinca", as ImageNet has it, the first is enough for a figure.

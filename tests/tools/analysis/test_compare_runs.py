@@ -1,3 +1,4 @@
+import importlib
 import re
 
 import compare_runs
@@ -5,6 +6,7 @@ import pytest
 import torch
 from compare_runs import draw
 from figure_checks import CONFIG, check_png, write_predictions
+from mmengine.config import Config
 from predictions import load_classes, load_predictions
 
 from paco import longtail
@@ -21,7 +23,7 @@ def test_the_table_is_that_of_the_metrics_and_the_intervals(
     compare_runs.main(arguments)
     assert capsys.readouterr().out == printed
 
-    counts = load_classes(CONFIG).counts
+    counts = load_classes(Config.fromfile(CONFIG)).counts
     run, other = load_predictions(predictions), load_predictions(baseline)
     differences = longtail.paired_difference(run.classes, other.classes, run.labels, counts, seed=3)
     for key, name in [("all", "mean"), ("many", "many"), ("medium", "medium"), ("few", "few")]:
@@ -53,3 +55,13 @@ def test_runs_on_other_images_are_refused(tmp_path, predictions, labels, capsys)
     with pytest.raises(SystemExit):
         compare_runs.main([str(CONFIG), str(predictions), str(other)])
     assert "b.pkl is of other test images: number 0 is 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("tool", ["compare_runs", "group_confusion", "per_class_accuracy"])
+def test_options_override_the_config(tool, tmp_path, predictions, baseline, capsys):
+    second = ["--baseline"] if tool == "per_class_accuracy" else []
+    arguments = [CONFIG, predictions, *second, baseline, "--out", tmp_path / "a.png"]
+    arguments += ["--cfg-options", "train_dataloader.dataset.split=none"]
+    with pytest.raises(SystemExit):
+        importlib.import_module(tool).main([*map(str, arguments)])
+    assert "split must be 'train' or 'test', got 'none'" in capsys.readouterr().err

@@ -33,7 +33,7 @@ def test_classes_are_chosen_from_the_largest_to_the_smallest():
 
 def test_features_and_centers_are_the_model_s(model, checkpoint):
     chosen = torch.tensor([2, 7])
-    values, labels, centers = extract(CONFIG, checkpoint, chosen)
+    values, labels, centers = extract(Config.fromfile(CONFIG), checkpoint, chosen)
     assert labels.bincount(minlength=10).tolist() == [0, 0, 60, 0, 0, 0, 0, 60, 0, 0]
     assert torch.equal(centers, model.head.centers.weight)
     # Logits of the features are those of the classifier.
@@ -60,7 +60,7 @@ def test_classes_apart_stay_apart_and_centers_lie_among_their_images(method):
 
 
 def test_the_figure_has_a_point_an_image_and_a_star_a_class():
-    classes = load_classes(CONFIG)
+    classes = load_classes(Config.fromfile(CONFIG))
     chosen = choose_classes(classes.counts, 4)
     labels = chosen.repeat(20)
     centers = torch.randn(10, 6)
@@ -76,9 +76,11 @@ def test_the_figure_has_a_point_an_image_and_a_star_a_class():
 def test_the_command_line(checkpoint, tmp_path):
     out = tmp_path / "features.png"
     features.main([str(CONFIG), str(checkpoint), "--num-classes", "3", "--out", str(out)])
-    classes = load_classes(CONFIG)
+    classes = load_classes(Config.fromfile(CONFIG))
     chosen = choose_classes(classes.counts, 3)
-    check_png(out, draw(classes, chosen, *extract(CONFIG, checkpoint, chosen), "tsne"))
+    check_png(
+        out, draw(classes, chosen, *extract(Config.fromfile(CONFIG), checkpoint, chosen), "tsne")
+    )
 
 
 def test_another_head_is_refused(tmp_path, checkpoint, capsys):
@@ -95,3 +97,11 @@ def test_another_head_is_refused(tmp_path, checkpoint, capsys):
     assert (
         "must have a ClassCentersHead or a PaCoHead, got LinearClsHead" in capsys.readouterr().err
     )
+
+
+def test_a_checkpoint_of_another_model_is_refused(model, tmp_path, capsys):
+    path = tmp_path / "other.pth"
+    torch.save({"state_dict": {f"encoder.{k}": v for k, v in model.state_dict().items()}}, path)
+    with pytest.raises(SystemExit):
+        features.main([str(CONFIG), str(path), "--out", str(tmp_path / "a.png")])
+    assert "other.pth is not of the config's model" in capsys.readouterr().err

@@ -3,6 +3,7 @@ import pytest
 import torch
 from figure_checks import CONFIG, check_png
 from group_confusion import draw
+from mmengine.config import Config
 from predictions import Classes, Predictions, load_classes, load_predictions
 
 from paco import longtail
@@ -42,7 +43,7 @@ def test_a_group_without_an_image_says_so():
 def test_the_command_line(tmp_path, predictions, baseline):
     out = tmp_path / "confusion.png"
     group_confusion.main([*map(str, (CONFIG, predictions, baseline, "--out", out))])
-    classes = load_classes(CONFIG)
+    classes = load_classes(Config.fromfile(CONFIG))
     runs = {path.stem: load_predictions(path) for path in (predictions, baseline)}
     figure = draw(classes, runs)
     check_png(out, figure)

@@ -2,6 +2,7 @@ import per_class_accuracy
 import pytest
 import torch
 from figure_checks import CONFIG, check_png, legend_of
+from mmengine.config import Config
 from per_class_accuracy import draw, running_mean
 from predictions import Classes, Predictions, load_classes, load_predictions
 
@@ -54,7 +55,7 @@ def test_the_command_line(tmp_path, predictions, baseline):
         [*map(str, (CONFIG, predictions, "--baseline", baseline, "--out", out))]
     )
     runs = {path.stem: load_predictions(path) for path in (predictions, baseline)}
-    check_png(out, draw(load_classes(CONFIG), runs))
+    check_png(out, draw(load_classes(Config.fromfile(CONFIG)), runs))
 
 
 def test_a_missing_file_is_named(tmp_path, capsys):

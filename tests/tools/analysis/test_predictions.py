@@ -1,6 +1,7 @@
 import pytest
 import torch
 from figure_checks import CONFIG, write_predictions
+from mmengine.config import Config
 from predictions import check_same_images, load_classes, load_predictions, load_runs
 
 # The sizes of DigitsLT with an imbalance factor of 50.
@@ -8,7 +9,7 @@ COUNTS = [110, 71, 46, 29, 19, 12, 8, 5, 3, 2]
 
 
 def test_the_classes_are_those_of_the_training_set():
-    classes = load_classes(CONFIG)
+    classes = load_classes(Config.fromfile(CONFIG))
     assert classes.names == tuple("0123456789")
     assert classes.counts.tolist() == COUNTS
 
@@ -21,7 +22,7 @@ def test_repeated_images_count_once(tmp_path):
         "train_dataloader = dict(\n"
         "    dataset=dict(_delete_=True, type='RepeatDataset', times=3, dataset=dataset))\n"
     )
-    assert load_classes(config).counts.tolist() == COUNTS
+    assert load_classes(Config.fromfile(config)).counts.tolist() == COUNTS
 
 
 def test_a_file_is_read_as_it_was_written(tmp_path, labels):
@@ -44,7 +45,7 @@ def test_another_pickle_is_refused(tmp_path):
 def test_predictions_of_other_classes_are_refused(tmp_path, labels):
     path = write_predictions(tmp_path / "a.pkl", labels, torch.eye(11)[labels])
     with pytest.raises(ValueError, match=r"a\.pkl is of 11 classes, the config of 10"):
-        load_runs([path], load_classes(CONFIG))
+        load_runs([path], load_classes(Config.fromfile(CONFIG)))
 
 
 def test_runs_on_other_images_are_refused(tmp_path, labels, predictions):

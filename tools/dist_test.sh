@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Tests on several GPUs of this machine, a process on each:
+#     tools/dist_test.sh CONFIG CHECKPOINT GPUS [options of tools/test.py]
+# On several machines, on each of them with its own NODE_RANK:
+#     NNODES=2 NODE_RANK=0 MASTER_ADDR=host PORT=29500 tools/dist_test.sh CONFIG CHECKPOINT GPUS
+set -euo pipefail
+
+if (($# < 3)); then
+  echo "usage: tools/dist_test.sh CONFIG CHECKPOINT GPUS [options of tools/test.py]" >&2
+  exit 2
+fi
+config=$1 checkpoint=$2 gpus=$3
+shift 3
+
+exec python -m torch.distributed.run \
+  --nproc_per_node "$gpus" \
+  --nnodes "${NNODES:-1}" \
+  --node_rank "${NODE_RANK:-0}" \
+  --master_addr "${MASTER_ADDR:-127.0.0.1}" \
+  --master_port "${PORT:-29500}" \
+  "$(dirname "$0")/test.py" "$config" "$checkpoint" --launcher pytorch "$@"
