@@ -1,7 +1,9 @@
 """Training and validation of small images that stay on the device."""
 
 import torch
+from mmcv.transforms import Compose
 from mmengine.dist import get_world_size
+from mmengine.optim import OptimWrapper
 from mmengine.registry import LOOPS
 from mmengine.runner import EpochBasedTrainLoop, ValLoop
 from mmpretrain.datasets.transforms import MultiView, PackInputs
@@ -22,15 +24,17 @@ EVALUATION_BATCH = 2048
 
 @LOOPS.register_module()
 class DeviceTrainLoop(EpochBasedTrainLoop):
-    """``EpochBasedTrainLoop`` for two views of small images, all of them on the device.
+    """``EpochBasedTrainLoop`` for one or two views of small images, all of them on the device.
 
     The views of an epoch are made at its start, by the batched forms of the pipeline's own
     transforms (:func:`transform_batch`). Forward and backward pass run in bfloat16 autocast and
     channels-last; on a GPU they are captured in a CUDA graph after a few steps and replayed from
     then on. Sampler, optimizer, schedules, hooks and checkpoints are the config's.
 
-    One process only. The pipeline must be ``MultiView`` and ``PackInputs``, and the dataloader must
-    drop the last batch if it is smaller. Hooks see the losses of every 20th step.
+    One process only. The pipeline must end with ``PackInputs``, before which there are transforms
+    or a ``MultiView`` of two views. The dataloader must drop the last batch if it is smaller. Each
+    batch is one step of a plain ``OptimWrapper``, and no images are mixed. Hooks see the losses of
+    every 20th step.
 
     The arguments are those of :class:`mmengine.runner.EpochBasedTrainLoop`.
     """
@@ -41,13 +45,31 @@ class DeviceTrainLoop(EpochBasedTrainLoop):
             raise RuntimeError(f"DeviceTrainLoop: one process only, got {get_world_size()}")
         if not self.dataloader.drop_last:
             raise ValueError("DeviceTrainLoop: the dataloader must have drop_last=True")
-        self.pipelines = _two_views(self.dataloader)
+        self.pipelines = _pipelines_of_views(self.dataloader)
 
     def run(self) -> nn.Module:
+        # The runner builds it after the loop.
+        wrapper = self.runner.optim_wrapper
+        if type(wrapper) is not OptimWrapper:
+            raise TypeError(
+                "DeviceTrainLoop: optim_wrapper.type must be OptimWrapper (a step is in bfloat16 "
+                f"as it is), got {type(wrapper).__name__}"
+            )
+        if wrapper._accumulative_counts != 1:
+            raise ValueError(
+                "DeviceTrainLoop: optim_wrapper.accumulative_counts must be 1, got "
+                f"{wrapper._accumulative_counts}"
+            )
         model = self.runner.model.to(memory_format=torch.channels_last)
+        if getattr(model.data_preprocessor, "batch_augments", None) is not None:
+            # A graph would repeat the draws of the step that was captured.
+            raise ValueError("DeviceTrainLoop: images cannot be mixed (batch_augments)")
         device = next(model.parameters()).device
         self.images, self.labels = _load(self.dataloader, device)
-        self.step = _Step(model, self.dataloader.batch_size, self.images.shape[1:])
+        batch_size = self.dataloader.batch_size
+        self.step = _Step(
+            model, torch.Size([len(self.pipelines), batch_size, *self.images.shape[1:]])
+        )
         return super().run()
 
     def run_epoch(self) -> None:
@@ -73,7 +95,7 @@ class DeviceTrainLoop(EpochBasedTrainLoop):
         self._iter += 1
 
     def _epoch_of(self, batches: Tensor) -> zip:
-        """Views [2, B, C, H, W] and labels [B] of each batch, whose images ``batches`` numbers."""
+        """Views [V, B, C, H, W] and labels [B] of each batch, whose images ``batches`` numbers."""
         chunks = self.images[batches.flatten()].split(TRANSFORM_BATCH)
         views = [
             torch.cat([transform_batch(pipeline, chunk) for chunk in chunks])
@@ -89,12 +111,13 @@ class _Step:
     # Steps before the capture, in which libraries choose their kernels and allocate what they keep.
     WARM_UP = 3
 
-    def __init__(self, model: nn.Module, batch_size: int, image_shape: torch.Size) -> None:
+    def __init__(self, model: nn.Module, shape: torch.Size) -> None:
+        """For views of this shape, [V, B, C, H, W]."""
         self.model = model
         self.device = next(model.parameters()).device
         # What a graph reads and writes stays where it is.
-        self.views = torch.zeros(2, batch_size, *image_shape, dtype=torch.uint8, device=self.device)
-        self.labels = torch.zeros(batch_size, dtype=torch.int64, device=self.device)
+        self.views = torch.zeros(shape, dtype=torch.uint8, device=self.device)
+        self.labels = torch.zeros(shape[1], dtype=torch.int64, device=self.device)
         self.num_steps = 0
         self.graph: torch.cuda.CUDAGraph | None = None
         self.log_vars: dict[str, Tensor] = {}
@@ -133,7 +156,9 @@ class _Step:
 
     def _forward_and_backward(self) -> None:
         samples = [DataSample().set_gt_label(label) for label in self.labels.split(1)]
-        data = dict(inputs=list(self.views), data_samples=samples)
+        # As default_collate hands them over: one tensor, or one for each of MultiView's views.
+        inputs = self.views[0] if len(self.views) == 1 else list(self.views)
+        data = dict(inputs=inputs, data_samples=samples)
         # Weights are cast in every step, and not once for all that a graph does.
         with torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False):
             data = self.model.data_preprocessor(data, training=True)
@@ -179,16 +204,18 @@ class DeviceValLoop(ValLoop):
         return metrics
 
 
-def _two_views(dataloader: DataLoader) -> list:
-    """The pipelines of the two views."""
+def _pipelines_of_views(dataloader: DataLoader) -> list[Compose]:
+    """What is done to an image for each of its views."""
     pipeline = dataloader.dataset.pipeline.transforms
     types = [type(transform) for transform in pipeline]
-    if types != [MultiView, PackInputs] or len(pipeline[0].transforms) != 2:
-        raise ValueError(
-            f"DeviceTrainLoop: the pipeline must be a MultiView of two views and PackInputs, got "
-            f"{pipeline}"
-        )
-    return pipeline[0].transforms
+    if types == [MultiView, PackInputs] and len(pipeline[0].transforms) == 2:
+        return pipeline[0].transforms
+    if types[-1:] == [PackInputs] and MultiView not in types:
+        return [Compose(pipeline[:-1])]
+    raise ValueError(
+        "DeviceTrainLoop: the pipeline must be transforms or a MultiView of two views, and then "
+        f"PackInputs, got {pipeline}"
+    )
 
 
 def _load(dataloader: DataLoader, device: torch.device) -> tuple[Tensor, Tensor]:

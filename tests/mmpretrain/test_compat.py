@@ -1,5 +1,7 @@
 import pickle
 import re
+import subprocess
+import sys
 from zipfile import ZipFile
 
 import numpy as np
@@ -53,3 +55,11 @@ def test_a_checkpoint_reaches_nothing_else(tmp_path, owner, name):
     torch.save(Reaches(owner, name), tmp_path / "harmful.pth")
     with pytest.raises(pickle.UnpicklingError, match=name):
         torch.load(tmp_path / "harmful.pth", weights_only=True)
+
+
+@pytest.mark.parametrize("package", ["mmengine", "mmpretrain"])
+def test_a_missing_toolbox_is_a_hint(package):
+    code = f"import sys; sys.modules[{package!r}] = None; import paco.mmpretrain"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode != 0
+    assert "ImportError: paco.mmpretrain needs a toolbox: pip install" in run.stderr

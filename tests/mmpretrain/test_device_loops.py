@@ -3,10 +3,12 @@
 Capture and replay in a CUDA graph are tested in tests/cuda.
 """
 
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
+import mmengine.optim.optimizer.amp_optimizer_wrapper as amp
 import pytest
 import torch
 from mmcv.transforms import Compose
@@ -28,16 +30,23 @@ def data_root(tmp_path_factory) -> Path:
     return write_cifar100(tmp_path_factory.mktemp("cifar100"), CIFAR100LT.METAINFO["classes"])
 
 
+def settings_of(recipe: str, data_root: Path) -> dict:
+    settings = options(data_root)
+    if recipe == "ce":
+        del settings["model.head.queue_size"]
+    return settings
+
+
 def config_of(recipe: str, data_root: Path, work_dir: Path) -> Config:
     config = Config.fromfile(ROOT / "configs" / "cifar100_lt" / f"{recipe}_if100.py")
-    config.merge_from_dict(options(data_root))
+    config.merge_from_dict(settings_of(recipe, data_root))
     config.work_dir = str(work_dir)
     config.log_level = "ERROR"
     return config
 
 
 def train(recipe: str, data_root: Path, work_dir: Path, *arguments: str) -> str:
-    settings = [f"{name}={value}" for name, value in options(data_root).items()]
+    settings = [f"{name}={value}" for name, value in settings_of(recipe, data_root).items()]
     command = [sys.executable, TOOL, ROOT / "configs" / "cifar100_lt" / f"{recipe}_if100.py"]
     command += ["--work-dir", work_dir, *arguments, "--cfg-options", *settings]
     run = subprocess.run([*map(str, command)], capture_output=True, text=True)
@@ -45,7 +54,7 @@ def train(recipe: str, data_root: Path, work_dir: Path, *arguments: str) -> str:
     return run.stdout + run.stderr
 
 
-@pytest.mark.parametrize("recipe", ["paco", "gpaco"])
+@pytest.mark.parametrize("recipe", ["paco", "gpaco", "ce"])
 def test_a_resumed_run_is_the_uninterrupted_one(recipe, data_root, tmp_path):
     log = train(recipe, data_root, tmp_path)
     for name in ("top1", "mean", "many", "medium", "few"):
@@ -53,23 +62,30 @@ def test_a_resumed_run_is_the_uninterrupted_one(recipe, data_root, tmp_path):
     expected = torch.load(tmp_path / "epoch_2.pth", weights_only=False)
     (tmp_path / "epoch_2.pth").unlink()
     (tmp_path / "last_checkpoint").write_text(str(tmp_path / "epoch_1.pth"))
-    train(recipe, data_root, tmp_path, "--resume")
+    first = tmp_path / "epoch_1.pth"
+    if recipe == "ce":  # a checkpoint that is named, where no search would find it
+        first = first.rename(tmp_path / "mine.pth")
+        train(recipe, data_root, tmp_path, "--resume", str(first))
+    else:
+        train(recipe, data_root, tmp_path, "--resume")
     actual = torch.load(tmp_path / "epoch_2.pth", weights_only=False)
 
-    before = torch.load(tmp_path / "epoch_1.pth", weights_only=False)["state_dict"]
+    before = torch.load(first, weights_only=False)["state_dict"]
     assert actual["state_dict"].keys() == expected["state_dict"].keys()
     for name, value in expected["state_dict"].items():
         assert torch.equal(actual["state_dict"][name], value), name
         if name.startswith("backbone.conv1"):
             assert not torch.equal(before[name], value)
     # 204 images in batches of 32: 6 steps an epoch.
-    assert actual["state_dict"]["head.queue.state"].tolist() == [6 * 32 * 2 % 100, 100]
+    assert actual["meta"]["iter"] == 12
+    if recipe != "ce":
+        assert actual["state_dict"]["head.queue.state"].tolist() == [6 * 32 * 2 % 100, 100]
     lr = actual["optimizer"]["param_groups"][0]["lr"]
     assert lr == expected["optimizer"]["param_groups"][0]["lr"]
 
 
-@pytest.mark.parametrize("recipe", ["paco", "gpaco"])
-def test_a_step_has_the_gradients_of_the_model(recipe, data_root, tmp_path):
+@pytest.mark.parametrize(("recipe", "num_views"), [("paco", 2), ("gpaco", 2), ("ce", 1)])
+def test_a_step_has_the_gradients_of_the_model(recipe, num_views, data_root, tmp_path):
     runner = Runner.from_cfg(config_of(recipe, data_root, tmp_path))
     model = runner.model
     model.init_weights()
@@ -77,21 +93,23 @@ def test_a_step_has_the_gradients_of_the_model(recipe, data_root, tmp_path):
     model.train()
     state = {name: value.clone() for name, value in model.state_dict().items()}
     # The batch is large: in bfloat16 BatchNorm of a few would be noise.
-    views = torch.randint(0, 256, (2, 128, 3, 32, 32), dtype=torch.uint8)
+    views = torch.randint(0, 256, (num_views, 128, 3, 32, 32), dtype=torch.uint8)
     labels = torch.randint(0, 100, (128,))
 
     def gradient() -> Tensor:
         return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
-    step = _Step(model, 128, torch.Size([3, 32, 32]))
+    step = _Step(model, views.shape)
     log_vars = step(views, labels)
     fast = gradient()
-    assert not torch.equal(model.head.queue.labels, state["head.queue.labels"])
+    if num_views == 2:
+        assert not torch.equal(model.head.queue.labels, state["head.queue.labels"])
 
     model.load_state_dict(state)
     model.zero_grad()
     samples = [DataSample().set_gt_label(label) for label in labels.tolist()]
-    data = model.data_preprocessor(dict(inputs=list(views), data_samples=samples), training=True)
+    inputs = list(views) if num_views == 2 else views[0]
+    data = model.data_preprocessor(dict(inputs=inputs, data_samples=samples), training=True)
     loss, _ = model.parse_losses(model(**data, mode="loss"))
     loss.backward()
     assert torch.cosine_similarity(fast, gradient(), dim=0) > 0.98
@@ -129,7 +147,16 @@ def test_validation_gives_the_toolbox_s_figures(data_root, tmp_path):
     ("change", "message"),
     [
         ({"train_dataloader.drop_last": False}, "drop_last=True"),
-        ({"train_dataloader.dataset.pipeline": [dict(type="PackInputs")]}, "MultiView of two"),
+        ({"train_dataloader.dataset.pipeline": []}, "MultiView of two views, and then PackInputs"),
+        (
+            {
+                "train_dataloader.dataset.pipeline": [
+                    dict(type="MultiView", num_views=[1], transforms=[[]]),
+                    dict(type="PackInputs"),
+                ]
+            },
+            "MultiView of two views, and then PackInputs",
+        ),
     ],
 )
 def test_what_the_loop_cannot_train_on_is_refused(change, message, data_root, tmp_path):
@@ -142,3 +169,75 @@ def test_what_the_loop_cannot_train_on_is_refused(change, message, data_root, tm
         part[last] = value
     with pytest.raises(ValueError, match=message):
         DeviceTrainLoop(Runner.from_cfg(config), config.train_dataloader, max_epochs=1)
+
+
+def test_one_view_is_the_transforms_before_packing(data_root, tmp_path):
+    config = config_of("ce", data_root, tmp_path)
+    loop = DeviceTrainLoop(Runner.from_cfg(config), config.train_dataloader, max_epochs=1)
+    (pipeline,) = loop.pipelines
+    names = [type(transform).__name__ for transform in pipeline]
+    assert names == ["RandomCrop", "RandomFlip", "AutoAugment", "Cutout"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"optim_wrapper.accumulative_counts": 2}, "accumulative_counts must be 1, got 2"),
+        (
+            {"optim_wrapper.type": "AmpOptimWrapper", "optim_wrapper.dtype": "bfloat16"},
+            r"optim_wrapper\.type must be OptimWrapper .*, got AmpOptimWrapper",
+        ),
+        (
+            {"model.train_cfg": dict(augments=dict(type="CutMix", alpha=1.0))},
+            r"images cannot be mixed \(batch_augments\)",
+        ),
+    ],
+)
+def test_a_step_that_the_loop_would_not_take_is_refused(
+    change, message, data_root, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(amp, "is_cuda_available", lambda: True)
+    config = config_of("ce", data_root, tmp_path)
+    config.merge_from_dict(change)
+    config.train_cfg.pop("by_epoch", None)
+    config.train_cfg.type = "DeviceTrainLoop"
+    with pytest.raises((TypeError, ValueError), match=message):
+        Runner.from_cfg(config).train()
+
+
+def test_options_and_the_config_s_work_dir_have_the_last_word(tmp_path, monkeypatch):
+    path = tmp_path / "mine.py"
+    recipe = ROOT / "configs" / "cifar100_lt" / "paco_if100.py"
+    path.write_text(f"_base_ = {str(recipe)!r}\nwork_dir = 'theirs'\n")
+    started = []
+
+    class Run:
+        def train(self) -> None:
+            pass
+
+    def from_cfg(cfg: Config) -> Run:
+        started.append(cfg)
+        return Run()
+
+    monkeypatch.setattr(Runner, "from_cfg", from_cfg)
+    options = ["--cfg-options", "default_hooks.checkpoint.interval=7", "train_cfg.val_interval=5"]
+    for arguments in ([path], [path, *options]):
+        monkeypatch.setattr(sys, "argv", ["train_fast.py", *map(str, arguments)])
+        runpy.run_path(str(TOOL), run_name="__main__")
+    plain, changed = started
+    assert plain.work_dir == changed.work_dir == "theirs"
+    assert plain.default_hooks.checkpoint.interval == plain.train_cfg.val_interval != 5
+    assert changed.default_hooks.checkpoint.interval == 7
+    assert changed.train_cfg.val_interval == 5
+    for cfg in started:
+        assert (cfg.train_cfg.type, cfg.val_cfg.type) == ("DeviceTrainLoop", "DeviceValLoop")
+        assert not cfg.resume
+
+
+def test_the_config_that_a_run_leaves_needs_paco_mmpretrain_only():
+    code = (
+        "import paco.mmpretrain; from mmengine.registry import LOOPS; "
+        "print(*(LOOPS.get(name).__name__ for name in ('DeviceTrainLoop', 'DeviceValLoop')))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["DeviceTrainLoop", "DeviceValLoop"]
