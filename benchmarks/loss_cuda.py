@@ -164,8 +164,9 @@ def agreeing(calls: dict[str, Call], kind: str, dtype: str) -> dict[str, Call]:
         try:
             check_agreement({first: calls[first], way: call}, tolerance)
             kept[way] = call
-        except AssertionError as error:
-            print(f"left out: {error}", flush=True)
+        except (AssertionError, RuntimeError) as error:  # the latter: out of memory
+            print(f"left out: {way}: {error}", flush=True)
+            torch.cuda.empty_cache()
     return kept
 
 

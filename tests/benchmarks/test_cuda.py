@@ -37,9 +37,14 @@ def test_the_ways_are_one_loss(form, monkeypatch, capsys):
     calls = {way: loss_cuda.make_call(case, way) for way in ways}
     assert loss_cuda.agreeing(calls, "float32", "float32") == calls
 
-    calls["wrong"] = lambda: tuple(1.1 * x for x in calls["paco"]())
-    assert "wrong" not in loss_cuda.agreeing(calls, "float32", "float32")
-    assert "left out: wrong differs from paco" in capsys.readouterr().out
+    def out_of_memory():
+        raise torch.OutOfMemoryError("no memory for this way")
+
+    bad = {"wrong": lambda: tuple(1.1 * x for x in calls["paco"]()), "large": out_of_memory}
+    assert loss_cuda.agreeing({**calls, **bad}, "float32", "float32") == calls
+    printed = capsys.readouterr().out
+    assert "left out: wrong: wrong differs from paco" in printed
+    assert "left out: large: no memory for this way" in printed
 
 
 def test_training_leaves_figures_and_a_log(tmp_path, monkeypatch):
