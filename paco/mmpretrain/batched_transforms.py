@@ -2,7 +2,7 @@
 
 A transform is read from the object that the toolbox builds, so a config says once what is drawn.
 Random numbers come from torch's CPU generator, whatever the device: a seed gives the same draws
-everywhere, and nothing waits for the device. Every image has draws of its own.
+everywhere. Every image has draws of its own.
 
 Results are bytes after each transform, as the toolbox's are. Beyond rounding and interpolation they
 differ where it takes RGB for BGR (the grey of ``ColorTransform`` and ``Contrast``), and where its
@@ -155,7 +155,9 @@ def _(transform: vision.RandomResizedCrop, images: Tensor) -> Tensor:
         inside = (torch.arange(out) + 0.5) * (crop / out)[:, None] - 0.5
         return begin[:, None] + inside.clamp(min=0).minimum(crop[:, None] - 1)
 
-    y, x = places(crop_h, height, out_h), places(crop_w, width, out_w)
+    # Joined on the device: each pixel's place takes out_w times the memory of these.
+    y = places(crop_h, height, out_h).to(images.device)
+    x = places(crop_w, width, out_w).to(images.device)
     pixels = torch.stack(
         [x[:, None, :].expand(-1, out_h, -1), y[:, :, None].expand(-1, -1, out_w)], -1
     )
@@ -164,8 +166,8 @@ def _(transform: vision.RandomResizedCrop, images: Tensor) -> Tensor:
 
 def _sample(images: Tensor, pixels: Tensor, mode: str, fill: float) -> Tensor:
     """The images at places (x, y) of [N or 1, H', W', 2], ``fill`` outside."""
-    size = torch.tensor([images.size(3), images.size(2)])
-    grid = ((2 * pixels + 1) / size - 1).to(images.device).expand(len(images), -1, -1, -1)
+    size = torch.tensor([images.size(3), images.size(2)], device=images.device)
+    grid = ((2 * pixels + 1) / size - 1).expand(len(images), -1, -1, -1)
     values = F.grid_sample(images.float() - fill, grid, mode, "zeros", align_corners=False)
     return _to_bytes(values + fill)
 
@@ -176,7 +178,7 @@ def _warp(images: Tensor, forward: list[list[float]], mode: str, fill: float) ->
     backward = torch.tensor([*forward, [0.0, 0.0, 1.0]]).inverse()
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     pixels = torch.stack([x, y, torch.ones_like(x)], -1).float() @ backward[:2].T
-    return _sample(images, pixels[None], mode, fill)
+    return _sample(images, pixels[None].to(images.device), mode, fill)
 
 
 # ---- Colours -------------------------------------------------------------------------------------

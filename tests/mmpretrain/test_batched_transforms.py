@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmpretrain.registry import TRANSFORMS
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from paco.mmpretrain.batched_transforms import transform_batch
 
@@ -173,6 +174,23 @@ def test_resized_crop_of_a_whole_image_is_the_image():
     )
     images = smooth_images(5)
     assert torch.equal(transform_batch(transform, images), images)
+
+
+def test_resized_crop_sends_the_device_rows_and_columns_and_not_each_pixel():
+    class LargestOnTheCpu(TorchDispatchMode):
+        numel = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            result = func(*args, **kwargs or {})
+            if isinstance(result, Tensor) and result.device.type == "cpu":
+                self.numel = max(self.numel, result.numel())
+            return result
+
+    transform = TRANSFORMS.build(dict(type="torchvision/RandomResizedCrop", size=32))
+    images = torch.empty(10, 3, 32, 32, dtype=torch.uint8, device="meta")
+    with LargestOnTheCpu() as largest:
+        transform_batch(transform, images)
+    assert largest.numel <= 10 * 32
 
 
 def test_blur_draws_from_its_range():
