@@ -1,5 +1,7 @@
 """The options that the command lines share, and what becomes of the config."""
 
+import runpy
+import sys
 import warnings
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
@@ -86,6 +88,26 @@ def test_with_them_a_config_that_says_nothing_has_batches():
         warnings.simplefilter("error")
         batch = next(iter(Runner.build_dataloader(cfg.train_dataloader)))
     assert batch["inputs"].shape == (cfg.train_dataloader.batch_size, 1, 8, 8)
+
+
+@pytest.mark.parametrize(("tool", "arguments"), [("train", ()), ("test", ("a.pth",))])
+def test_training_and_testing_have_them_and_the_config_s_work_dir(
+    tool, arguments, tmp_path, monkeypatch
+):
+    config = tmp_path / "mine.py"
+    config.write_text(
+        "work_dir = 'theirs'\ntest_dataloader = train_dataloader = dict(batch_size=4)"
+    )
+    started = []
+    monkeypatch.setattr(Runner, "from_cfg", lambda cfg: started.append(cfg) or sys.exit())
+    monkeypatch.setattr(sys, "argv", [tool, str(config), *arguments])
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(ROOT / "tools" / f"{tool}.py"), run_name="__main__")
+    (cfg,) = started
+    assert cfg.work_dir == "theirs"
+    for loader in (cfg.train_dataloader, cfg.test_dataloader):
+        assert loader.collate_fn == dict(type="default_collate")
+        assert loader.pin_memory == torch.cuda.is_available()
 
 
 def test_a_process_group_of_cpus_keeps_the_config_s_wrapper(monkeypatch):
