@@ -1,5 +1,6 @@
 #include "class_centers.h"
 
+#include <c10/util/Exception.h>
 #include <torch/nn/init.h>
 
 #include <cmath>
@@ -19,6 +20,8 @@ std::optional<torch::Tensor> if_defined(const torch::Tensor& tensor) {
 ClassCentersImpl::ClassCentersImpl(int64_t in_features, int64_t num_classes,
                                    const ClassCentersOptions& options)
     : options(options) {
+  TORCH_CHECK_VALUE(options.supt > 0 && std::isfinite(options.supt),
+                    "ClassCenters: supt must be finite and > 0, got ", options.supt);
   weight = register_parameter("weight", torch::empty({num_classes, in_features}));
   if (options.bias) {
     bias = register_parameter("bias", torch::empty({num_classes}));

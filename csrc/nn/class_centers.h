@@ -18,7 +18,8 @@ struct ClassCentersOptions {
 /// Training logits are (w_c . x_i + b_c + log pi_c) / supt; the prior is left out at inference.
 class PACO_API ClassCentersImpl : public torch::nn::Module {
  public:
-  /// Centers for C = num_classes in the space of the pooled features, F = in_features.
+  /// Centers for C = num_classes in the space of the pooled features, F = in_features. Throws
+  /// c10::ValueError for a supt outside its range.
   ClassCentersImpl(int64_t in_features, int64_t num_classes,
                    const ClassCentersOptions& options = {});
 

@@ -13,6 +13,7 @@ namespace paco::nn {
 /// paco::paco_loss with its hyper-parameters, which are documented there. It has no state.
 class PACO_API PaCoLossImpl : public torch::nn::Module {
  public:
+  /// Throws c10::ValueError for a hyper-parameter outside its range.
   explicit PaCoLossImpl(const PaCoLossOptions& options);
 
   /// The scalar loss. See paco::paco_loss.

@@ -4,6 +4,8 @@
 #include <paco/ops/center_logits.h>
 #include <torch/torch.h>
 
+#include <limits>
+
 namespace paco::nn {
 namespace {
 
@@ -32,6 +34,13 @@ TEST(ClassCenters, CosineComparesDirections) {
   const torch::Tensor x = torch::randn({4, 5});
   EXPECT_TRUE(torch::allclose(centers(x), centers(3 * x), 1e-4, 1e-6));
   EXPECT_LE(centers(x).abs().max().item<float>(), 1 + 1e-5);
+}
+
+TEST(ClassCenters, NeedAPositiveTemperature) {
+  for (const double supt : {0.0, -0.5, std::numeric_limits<double>::infinity(),
+                            std::numeric_limits<double>::quiet_NaN()}) {
+    EXPECT_THROW(ClassCenters(5, 3, ClassCentersOptions{.supt = supt}), c10::ValueError);
+  }
 }
 
 TEST(ClassCenters, PriorStaysFloat32) {

@@ -1,9 +1,12 @@
 // The modules together, in the state that Python's modules had (see export_models.py).
 
+#include <c10/util/Exception.h>
 #include <gtest/gtest.h>
 #include <paco/nn.h>
 #include <torch/script.h>
 #include <torch/torch.h>
+
+#include <string>
 
 namespace paco::nn {
 namespace {
@@ -48,6 +51,30 @@ TEST(PaCoLoss, OfPythonsStateIsPythonsLoss) {
   EXPECT_TRUE(torch::allclose(step->queue->features, queue, 1e-5, 1e-6));
   EXPECT_TRUE(step->queue->labels.equal(tensor("queue_labels")));
   EXPECT_TRUE(step->queue->state.equal(tensor("queue_state")));
+}
+
+TEST(PaCoLoss, RefusesHyperParametersOutsideTheirRanges) {
+  const PaCoLossOptions good{.alpha = 0.05, .temperature = 0.2};
+  const auto refused = [](const PaCoLossOptions& options, const std::string& message) {
+    try {
+      const PaCoLoss loss(options);
+      ADD_FAILURE() << "accepted, instead of: " << message;
+    } catch (const c10::ValueError& error) {
+      EXPECT_EQ(std::string(error.what_without_backtrace()), "PaCoLoss: " + message);
+    }
+  };
+  const auto with = [&](auto member, double value) {
+    PaCoLossOptions options = good;
+    options.*member = value;
+    return options;
+  };
+  refused(with(&PaCoLossOptions::alpha, -1), "alpha must be finite and >= 0, got -1");
+  refused(with(&PaCoLossOptions::beta, -1), "beta must be finite and >= 0, got -1");
+  refused(with(&PaCoLossOptions::gamma, -1), "gamma must be finite and >= 0, got -1");
+  refused(with(&PaCoLossOptions::temperature, 0), "temperature must be finite and > 0, got 0");
+  refused(with(&PaCoLossOptions::base_temperature, 0),
+          "base_temperature must be finite and > 0, got 0");
+  refused(with(&PaCoLossOptions::label_smoothing, 1), "label_smoothing must lie in [0, 1), got 1");
 }
 
 TEST(PaCoLoss, NamesItsState) {
