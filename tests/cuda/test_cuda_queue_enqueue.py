@@ -40,6 +40,13 @@ def test_is_one_row_after_another(rng, device, queue_dtype, key_dtype):
         assert_equal(fast, slow)
 
 
+def test_without_features_labels_are_written(device):
+    queue = empty_queue(4, 0, torch.float32, device)
+    paco.queue_enqueue_(*queue, torch.zeros(3, 0, device=device), torch.arange(3, device=device))
+    assert queue[1].tolist() == [0, 1, 2, -1]
+    assert queue[2].tolist() == [3, 3]
+
+
 def test_many_blocks(rng, device):
     fast = empty_queue(10_000, 256, torch.float32, device)
     slow = empty_queue(10_000, 256, torch.float32, torch.device("cpu"))

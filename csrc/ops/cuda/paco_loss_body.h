@@ -623,7 +623,7 @@ PACO_DEVICE float largest_anchor_weight(Context& context, const PaCoLossProblem<
 
 // One column of the in-batch block: an anchor, what its pairs are made of.
 struct AnchorColumn {
-  float log2_partition;  // L_i log2(e); infinite where no pair of the column is in L
+  float log2_partition;  // L_i log2(e); infinite where pair_scale is 0
   float pair_scale;      // gamma, weighted
   float positive_scale;  // alpha / W_i, weighted
   int64_t label;
@@ -685,21 +685,20 @@ PACO_DEVICE void feature_gradient(Context& context,
     }
     context.commit_copies();
     for (int i = context.thread(); i < kColumns; i += context.num_threads()) {
-      AnchorColumn column{INFINITY, 0, 0, -1};
+      AnchorColumn column{0, 0, 0, -1};
       const int64_t anchor = first_column + i;
       if (anchor < problem.num_anchors) {
         const float pair_weight = gradients.pair_weight[anchor];
         const float weight = unit * anchor_scale(problem, pair_weight, anchor);
         if (pair_weight != 0) {
-          // Without gamma pairs are not in L, and exp(p - L) may be beyond any number.
-          if (problem.gamma > 0) {
-            column.log2_partition = gradients.log_partition[anchor] * kLog2E;
-          }
+          column.log2_partition = gradients.log_partition[anchor] * kLog2E;
           column.pair_scale = weight * problem.gamma;
           column.positive_scale = weight * problem.alpha / pair_weight;
           column.label = problem.labels[anchor];
         }
       }
+      // Pairs without gamma are not in L, and exp(p - L) may be beyond any number.
+      if (column.pair_scale == 0) column.log2_partition = INFINITY;
       memory.anchors(tile)[i] = column;
     }
     context.template wait_copies<1>();

@@ -8,7 +8,9 @@ namespace paco::cuda {
 
 // Into how many shares the forward pass divides the columns, so that anchor blocks times shares
 // keep every multiprocessor busy. Time goes with the waves of blocks times the columns of a share,
-// plus what a share costs by itself: loading the anchors, leaving its sums.
+// plus what a share costs by itself: loading the anchors, leaving its sums. The blocks of
+// sum_classes do not count: they come last, multiply nothing, and take the places that the others
+// leave.
 inline int choose_num_shares(int64_t num_anchors, int64_t num_columns, int64_t resident_blocks) {
   constexpr int64_t kUnit = 128;  // columns; a share of less is not worth its sums
   const int64_t anchor_blocks = divide_up(num_anchors, kPairRows);

@@ -69,14 +69,18 @@ PACO_DEVICE void enqueue_keys(Context& context,
   // Of more keys than rows the last ones stay, so no row is written twice.
   const int64_t skipped =
       arguments.num_keys > arguments.queue_rows ? arguments.num_keys - arguments.queue_rows : 0;
+  const int64_t kept = arguments.num_keys - skipped;
+  const int64_t first = context.block_x() * context.num_threads() + context.thread();
   const int64_t stride = context.num_blocks_x() * context.num_threads();
-  for (int64_t i = context.block_x() * context.num_threads() + context.thread();
-       i < (arguments.num_keys - skipped) * arguments.dim; i += stride) {
+  for (int64_t i = first; i < kept; i += stride) {
+    const int64_t row = (pointer + skipped + i) % arguments.queue_rows;
+    arguments.queue_labels.at(row) = arguments.labels.at(skipped + i);
+  }
+  for (int64_t i = first; i < kept * arguments.dim; i += stride) {
     const int64_t key = skipped + i / arguments.dim;
     const int64_t d = i % arguments.dim;
     const int64_t row = (pointer + key) % arguments.queue_rows;
     convert(context, arguments.queue.at(row, d), arguments.keys.at(key, d));
-    if (d == 0) arguments.queue_labels.at(row) = arguments.labels.at(key);
   }
 }
 
