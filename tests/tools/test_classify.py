@@ -107,8 +107,7 @@ def test_every_image_gets_pythons_logits(digits, suffix, batch_size):
     assert len(result) == 600
     order = [int(Path(path).stem) for path in result]
     logits, expected = torch.stack(list(result.values())), expected[order]
-    assert torch.equal(logits.argmax(1), expected.argmax(1))
-    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-6 * expected.abs().max().item())
+    torch.testing.assert_close(logits, expected, rtol=0, atol=5e-6 * expected.abs().max().item())
 
 
 def test_table_names_the_best_classes(digits):
@@ -119,10 +118,12 @@ def test_table_names_the_best_classes(digits):
     assert len({len(line.rstrip()) for line in lines[1:]}) == 1  # columns
     for path, line in zip(paths, lines[1:], strict=True):
         values, classes = logits[int(path.stem)].softmax(0).topk(2)
-        expected = [str(path)]
-        for value, c in zip(values.tolist(), classes.tolist(), strict=True):
-            expected += [str(c), f"{100 * value:.1f}", "%"]
-        assert line.split() == expected
+        image, first, percent, sign, second, other_percent, other_sign = line.split()
+        assert (image, sign, other_sign) == (str(path), "%", "%")
+        assert [int(first), int(second)] == classes.tolist()
+        assert [float(percent), float(other_percent)] == pytest.approx(
+            (100 * values).tolist(), abs=0.06
+        )
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
@@ -313,14 +314,12 @@ def test_a_damaged_model_is_a_sentence(digits, tmp_path, rng):
             for _ in range(rng.choice([1, 10, 1000])):
                 damaged[rng.randrange(len(whole))] = rng.randrange(256)
         path.write_bytes(damaged)
-        result = subprocess.run(
-            [TOOL, path, image], capture_output=True, text=True, errors="replace", env=ENVIRONMENT
-        )
+        result = subprocess.run([TOOL, path, image], capture_output=True, env=ENVIRONMENT)
         # Bits of a weight may change without a trace.
         assert result.returncode in (0, 2), result
         if result.returncode == 2:
-            assert "is no classifier that tools/export.py wrote, or it is damaged" in result.stderr
-            assert len(result.stderr.splitlines()) == 1
+            assert b"is no classifier that tools/export.py wrote, or it is damaged" in result.stderr
+            assert [c for c in result.stderr if c < 0x20] == [ord("\n")]
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".pt2"])
@@ -346,6 +345,9 @@ def test_a_foreign_model_is_a_sentence(digits, tmp_path, suffix):
     deploy.export_classifier(module, x, path, metadata | {"mean": "12,x"})
     errors = classify(path, image, status=2).stderr
     assert message + "its mean should be numbers and is '12,x'" in errors
+    deploy.export_classifier(module, x, path, metadata | {"mean": "1\x1b[2J\r\x7fλ"})
+    errors = classify(path, image, status=2).stderr
+    assert message + "its mean should be numbers and is '1?[2J??λ'" in errors
 
     step = deploy.TrainingStep(
         paco.nn.PaCoLoss(alpha=0.1, temperature=0.1),
@@ -354,6 +356,18 @@ def test_a_foreign_model_is_a_sentence(digits, tmp_path, suffix):
     )
     deploy.export_training_step(step, path)
     assert "operators of libpaco" in classify(path, image, status=2).stderr
+
+
+def test_an_image_too_narrow_to_be_resized_is_skipped(tmp_path):
+    metadata = deploy.image_metadata(
+        ["a", "b"], mean=[0.0], std=[1.0], channels="GRAY", resize=256, crop=(8, 8)
+    )
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
+    deploy.export_classifier(model, torch.randn(2, 1, 8, 8), tmp_path / "model.pt", metadata)
+    image = tmp_path / "line.png"
+    cv2.imwrite(str(image), np.zeros((1, 65500), np.uint8))  # 256 by 16,768,000
+    errors = classify(tmp_path / "model.pt", image, status=2).stderr
+    assert f"skipped: {image} of 65500 x 1 pixels cannot be resized" in errors
 
 
 def test_names_with_quotes_and_other_alphabets(tmp_path):

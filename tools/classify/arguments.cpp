@@ -50,12 +50,16 @@ void add_images(const std::string& argument, std::vector<std::string>& images) {
     return;
   }
   std::vector<std::string> found;
+  std::error_code unknown;  // of one file, such as a link to itself, which is none then
   const auto options = fs::directory_options::skip_permission_denied;
   for (fs::recursive_directory_iterator it(argument, options, error), end; it != end;
        it.increment(error)) {
-    if (is_named_like_an_image(it->path()) && it->is_regular_file(error)) {
+    if (is_named_like_an_image(it->path()) && it->is_regular_file(unknown)) {
       found.push_back(it->path().string());
     }
+  }
+  if (error) {
+    throw Failure("the folder " + argument + " cannot be read: " + error.message());
   }
   if (found.empty()) {
     throw Failure("the folder " + argument + " has no .jpg, .jpeg or .png file");

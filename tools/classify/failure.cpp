@@ -2,6 +2,7 @@
 
 #include <c10/util/Exception.h>
 
+#include <algorithm>
 #include <sstream>
 
 namespace paco::classify {
@@ -13,7 +14,10 @@ std::string explain(const std::exception& error) {
   std::string line;
   while (std::getline(text, line) && line.empty()) {
   }
-  return line.substr(0, line.find(". "));
+  line.resize(std::min(line.size(), line.find(". ")));
+  std::replace_if(
+      line.begin(), line.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
+  return line;
 }
 
 }  // namespace paco::classify

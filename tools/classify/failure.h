@@ -11,6 +11,7 @@ struct Failure : std::runtime_error {
 };
 
 /// What an error says, without PyTorch's advice and its stack of C++ functions: the first sentence.
+/// Control characters, which a terminal would obey, are question marks: errors quote damaged files.
 std::string explain(const std::exception& error);
 
 }  // namespace paco::classify

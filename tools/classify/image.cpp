@@ -43,16 +43,21 @@ std::string shape(int height, int width) {
   return std::to_string(width) + " x " + std::to_string(height) + " pixels";
 }
 
+/// Empty if the image is beyond what it can be resized to.
 cv::Size resized_size(const cv::Mat& image, const std::vector<int>& resize) {
-  if (resize.size() == 2) {
-    return {resize[1], resize[0]};
+  constexpr int64_t kMostPixels = 1 << 28;
+  int64_t width = resize.back();
+  int64_t height = resize.front();
+  if (resize.size() == 1) {  // that of the shorter edge
+    const int64_t edge = resize[0];
+    const bool upright = image.cols < image.rows;
+    width = upright ? edge : edge * image.cols / image.rows;
+    height = upright ? edge * image.rows / image.cols : edge;
   }
-  const int64_t edge = resize[0];
-  const int64_t width = image.cols;
-  const int64_t height = image.rows;
-  const bool upright = width < height;
-  return {static_cast<int>(upright ? edge : edge * width / height),
-          static_cast<int>(upright ? edge * height / width : edge)};
+  if (width > kMostPixels || height > kMostPixels || width * height > kMostPixels) {
+    return {};
+  }
+  return {static_cast<int>(width), static_cast<int>(height)};
 }
 
 /// Half a pixel goes to the even side, as Python's round has it.
@@ -128,7 +133,7 @@ at::Tensor read_image(const std::string& path, const Preprocessing& preprocessin
   }
   if (!preprocessing.resize.empty()) {
     const cv::Size size = resized_size(image, preprocessing.resize);
-    if (size.empty() || size.area() > 1 << 28) {
+    if (size.empty()) {
       throw Failure("of " + shape(image.rows, image.cols) + " cannot be resized");
     }
     if (preprocessing.resize_backend == "pillow") {

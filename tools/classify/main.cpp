@@ -41,7 +41,7 @@ std::vector<Read> read_images(const std::vector<std::string>& paths, size_t firs
       try {
         result[i].image = read_image(paths[first + i], preprocessing);
       } catch (const std::exception& error) {
-        result[i].failure = error.what();
+        result[i].failure = explain(error);
       }
     }
   });
