@@ -3,7 +3,9 @@
 import os
 import shutil
 import subprocess
+import sys
 import sysconfig
+import tarfile
 from pathlib import Path
 
 import torch
@@ -34,3 +36,20 @@ def test_a_project_finds_the_package_and_runs_with_it(tmp_path):
         [build / "as_needed", tmp_path / "step.pt"], capture_output=True, text=True, env={}
     )
     assert result.stdout == "loaded\n", result.stderr
+
+
+def test_an_sdist_has_the_sources_that_its_build_needs(tmp_path):
+    root = Path(__file__).parents[1]
+    command = ["setup.py", "-q", "egg_info", "--egg-base", tmp_path, "sdist", "-d", tmp_path]
+    subprocess.run([sys.executable, *command], cwd=root, check=True)
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as file:
+        packed = {name.split("/", 1)[1] for name in file.getnames() if "/" in name}
+    tracked = subprocess.run(
+        ["git", "ls-files", "CMakeLists.txt", "cmake", "csrc", "paco", "tools/classify"],
+        cwd=root,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert {*tracked.stdout.split()} - packed == set()
