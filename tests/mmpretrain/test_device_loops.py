@@ -114,6 +114,7 @@ def test_a_step_has_the_gradients_of_the_model(recipe, num_views, data_root, tmp
     loss.backward()
     assert torch.cosine_similarity(fast, gradient(), dim=0) > 0.98
     assert log_vars["loss"].item() == pytest.approx(loss.item(), rel=0.02)
+    assert not any(value.requires_grad for value in log_vars.values())
 
 
 def test_views_are_of_the_batch_s_images_in_its_order(data_root, tmp_path):
@@ -240,4 +241,5 @@ def test_the_config_that_a_run_leaves_needs_paco_mmpretrain_only():
         "print(*(LOOPS.get(name).__name__ for name in ('DeviceTrainLoop', 'DeviceValLoop')))"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.split() == ["DeviceTrainLoop", "DeviceValLoop"]
+    # The maintained fork prints on its way.
+    assert run.stdout.splitlines()[-1] == "DeviceTrainLoop DeviceValLoop"
