@@ -119,6 +119,8 @@ class _Step:
         self.views = torch.zeros(shape, dtype=torch.uint8, device=self.device)
         self.labels = torch.zeros(shape[1], dtype=torch.int64, device=self.device)
         self.num_steps = 0
+        # Of the capture, and so of the steps before it.
+        self.stream = torch.cuda.Stream() if self.device.type == "cuda" else None
         self.graph: torch.cuda.CUDAGraph | None = None
         self.log_vars: dict[str, Tensor] = {}
 
@@ -126,7 +128,7 @@ class _Step:
         """Leaves the gradients of the batch, and returns what the model logs."""
         self.views.copy_(views)
         self.labels.copy_(labels)
-        if self.device.type == "cuda" and self.num_steps == self.WARM_UP:
+        if self.stream is not None and self.num_steps == self.WARM_UP:
             self._capture()
         if self.graph is not None:
             self.graph.replay()
@@ -138,20 +140,19 @@ class _Step:
     def _warm_up(self) -> None:
         """A step like all others, where a capture could follow it: not on the default stream."""
         self.model.zero_grad()
-        if self.device.type != "cuda":
+        if self.stream is None:
             self._forward_and_backward()
             return
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
+        self.stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self.stream):
             self._forward_and_backward()
-        torch.cuda.current_stream().wait_stream(stream)
+        torch.cuda.current_stream().wait_stream(self.stream)
 
     def _capture(self) -> None:
         # Gradients that a backward pass makes afresh are made in the graph: replays overwrite them.
         self.model.zero_grad()
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
+        with torch.cuda.graph(self.graph, stream=self.stream):
             self._forward_and_backward()
 
     def _forward_and_backward(self) -> None:
@@ -163,7 +164,9 @@ class _Step:
         with torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False):
             data = self.model.data_preprocessor(data, training=True)
             losses = self.model(**data, mode="loss")
-            loss, self.log_vars = self.model.parse_losses(losses)
+            loss, log_vars = self.model.parse_losses(losses)
+        # Without the autograd graph, which would live into the next step, or the capture.
+        self.log_vars = {name: value.detach() for name, value in log_vars.items()}
         loss.backward()
 
 
