@@ -31,6 +31,8 @@ def losses_of_training(model: nn.Module, batches: list) -> list[float]:
 
 @pytest.mark.parametrize(("recipe", "num_views"), [("paco", 2), ("gpaco", 2), ("ce", 1)])
 def test_a_replayed_step_trains_as_one_without_a_graph(recipe, num_views, device, monkeypatch):
+    # Left alone, cuDNN adds up weight gradients in any order; training amplifies what that rounds.
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
     init_default_scope("mmpretrain")
     config = Config.fromfile(f"configs/cifar100_lt/{recipe}_if100.py")
     model = MODELS.build({**config.model, "data_preprocessor": config.data_preprocessor})
@@ -42,12 +44,13 @@ def test_a_replayed_step_trains_as_one_without_a_graph(recipe, num_views, device
             torch.randint(0, 256, (num_views, BATCH, 3, 32, 32), dtype=torch.uint8, device=device),
             torch.randint(0, 100, (BATCH,), device=device),
         )
-        for _ in range(10)
+        for _ in range(6)
     ]
     eager = copy.deepcopy(model)
     graphed = losses_of_training(model, batches)
     monkeypatch.setattr(device_loops._Step, "WARM_UP", len(batches))
     expected = losses_of_training(eager, batches)
+    # Old weights, or another batch, would be off by more.
     assert graphed == pytest.approx(expected, rel=1e-2)
     state, expected_state = model.state_dict(), eager.state_dict()
     for name in ("head.queue.labels", "head.queue.state") if num_views == 2 else ():
