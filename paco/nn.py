@@ -257,7 +257,8 @@ def momentum_update_(
         momentum: in [0, 1]; 0.999 in the paper.
 
     Raises:
-        ValueError: for a momentum outside [0, 1], or lists of different lengths.
+        ValueError: for a momentum outside [0, 1], or lists of different lengths or shapes; nothing
+            is written then.
     """
     if not 0.0 <= momentum <= 1.0:
         raise ValueError(f"momentum_update_: momentum must lie in [0, 1], got {momentum}")
@@ -266,11 +267,17 @@ def momentum_update_(
             f"momentum_update_: query_parameters must be as many as key_parameters, "
             f"{len(key_parameters)}, got {len(query_parameters)}"
         )
+    for i in range(len(key_parameters)):
+        if key_parameters[i].shape != query_parameters[i].shape:
+            raise ValueError(
+                f"momentum_update_: query_parameters[{i}] must be {key_parameters[i].shape} as in "
+                f"key_parameters, got {query_parameters[i].shape}"
+            )
     with torch.no_grad():
         if torch.jit.is_scripting():
             # TorchScript takes _foreach_lerp_ for a write to the list, not to the tensors in it,
             # and drops it as dead code wherever the list is not used again.
             for i in range(len(key_parameters)):
                 key_parameters[i].lerp_(query_parameters[i], 1.0 - momentum)
-        else:
+        elif len(key_parameters) > 0:
             torch._foreach_lerp_(key_parameters, query_parameters, 1.0 - momentum)

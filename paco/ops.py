@@ -56,7 +56,8 @@ def paco_loss(
         center_logits: s, [A, C], from :func:`center_logits`; of the dtype of ``features`` or
             of the result.
         queue: past keys, [K, D], of the dtype of ``features``. No gradient flows to it.
-        queue_labels: int64 [K], given together with ``queue``.
+        queue_labels: int64 [K], those of valid rows in the range of ``labels``; given together with
+            ``queue``.
         num_anchors: A, 1 <= A <= M.
         queue_size: how many leading rows of ``queue`` are valid, an int64 tensor of one element
             on the queue's device, such as ``state[1]`` of :func:`queue_enqueue_`. All by default.

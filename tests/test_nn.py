@@ -333,6 +333,19 @@ def test_momentum_update_of_unequal_lists_is_an_error():
         momentum_update_([torch.zeros(3)], [torch.ones(3), torch.ones(3)], 0.5)
 
 
+@pytest.mark.parametrize("form", [lambda f: f, script], ids=["eager", "scripted"])
+def test_momentum_update_of_other_shapes_changes_nothing(form):
+    keys = [torch.zeros(2), torch.zeros(3)]
+    # What a scripted function raises is torch.jit.Error.
+    with pytest.raises(Exception, match=r"query_parameters\[1\].*\[3\].*\[1\]"):
+        form(momentum_update_)(keys, [torch.ones(2), torch.ones(1)], 0.5)
+    assert [key.tolist() for key in keys] == [[0, 0], [0, 0, 0]]
+
+
+def test_momentum_update_of_no_parameters_does_nothing():
+    momentum_update_([], [], 0.5)
+
+
 # ---- Together ------------------------------------------------------------------------------------
 
 

@@ -16,4 +16,14 @@ void FeatureQueueImpl::enqueue(const torch::Tensor& keys, const torch::Tensor& k
   queue_enqueue_(features, labels, state, keys, key_labels);
 }
 
+void FeatureQueueImpl::to(torch::Device device, torch::Dtype dtype, bool non_blocking) {
+  Module::to(device, non_blocking);
+  to(dtype, non_blocking);
+}
+
+// LibTorch converts every buffer, integers too.
+void FeatureQueueImpl::to(torch::Dtype dtype, bool /*non_blocking*/) {
+  features.set_data(features.to(dtype));
+}
+
 }  // namespace paco::nn

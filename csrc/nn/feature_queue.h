@@ -20,6 +20,11 @@ class PACO_API FeatureQueueImpl : public torch::nn::Module {
   /// The number of valid rows, a 0-dim int64 tensor on the queue's device.
   torch::Tensor num_valid() const { return state[1]; }
 
+  /// Converts the keys; labels and state stay int64.
+  void to(torch::Device device, torch::Dtype dtype, bool non_blocking = false) override;
+  void to(torch::Dtype dtype, bool non_blocking = false) override;
+  using torch::nn::Module::to;
+
   torch::Tensor features;  ///< buffer [K, D]
   torch::Tensor labels;    ///< buffer int64 [K], -1 for a row that was never written
   torch::Tensor state;     ///< buffer int64 [2], the row to write next and the number of valid rows

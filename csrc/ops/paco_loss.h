@@ -37,7 +37,7 @@ struct PaCoLossOptions {
 /// - labels: y, int64 [M], in [0, C); any value >= 0 without centers.
 /// - center_logits: s, [A, C], of the dtype of `features` or of the result; optional.
 /// - queue: past keys, [K, D], of the dtype of `features`; optional.
-/// - queue_labels: int64 [K]; given together with `queue`.
+/// - queue_labels: int64 [K], those of valid rows like `labels`; given together with `queue`.
 /// - num_anchors: A, 1 <= A <= M.
 /// - queue_size: one int64 on the device of `queue`, how many of its leading rows are valid; all of
 ///   them where absent.
@@ -48,8 +48,8 @@ struct PaCoLossOptions {
 /// infinity in an input gives NaN.
 ///
 /// Throws c10::ValueError, naming the argument and its value. Values that live on a GPU (labels,
-/// queue_size, anchor_weight) are checked there without a synchronisation: a bad one trips a device
-/// assertion, which the next synchronising call reports.
+/// queue_labels, queue_size, anchor_weight) are checked there without a synchronisation: a bad one
+/// trips a device assertion, which the next synchronising call reports.
 PACO_API at::Tensor paco_loss(const at::Tensor& features, const at::Tensor& labels,
                               const std::optional<at::Tensor>& center_logits,
                               const std::optional<at::Tensor>& queue,

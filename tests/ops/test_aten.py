@@ -57,6 +57,16 @@ def test_edge_of_the_loss_in_float32(rng, edge):
     assert_results_close(value_and_gradients(paco.paco_loss, problem), expected, problem, 1e-5)
 
 
+@pytest.mark.parametrize(("name", "row"), [("labels", 7), ("queue_labels", 4)])
+def test_a_label_out_of_range_is_an_error_where_its_row_is_valid(rng, name, row):
+    problem = draw_loss(rng, rows=8, queue=10, valid=5, classes=3, centers=True)
+    problem["queue_labels"][5:] = -1
+    paco.paco_loss(**problem)
+    problem[name][row] = rng.choice([-1, 3])
+    with pytest.raises(ValueError, match=rf"paco_loss: {name} must lie in \[0, C\)"):
+        paco.paco_loss(**problem)
+
+
 @pytest.mark.parametrize("dim", [0, 3])
 def test_enqueue_is_one_row_after_another(rng, dim):
     size = rng.randint(1, 30)

@@ -87,9 +87,11 @@ PaCoLossState paco_loss_forward(const at::Tensor& features, const at::Tensor& la
   const int64_t num_rows = features.size(0);
   const int64_t dim = features.size(1);
 
-  auto labels_in_range = labels.ge(0);
-  if (center_logits) labels_in_range.logical_and_(labels.lt(center_logits->size(1)));
-  check_values(labels_in_range.all(),
+  const auto in_range = [&](const at::Tensor& values) {
+    const auto result = values.ge(0);
+    return center_logits ? result.logical_and(values.lt(center_logits->size(1))) : result;
+  };
+  check_values(in_range(labels).all(),
                "paco_loss: labels must lie in [0, C), C the columns of center_logits");
   if (anchor_weight) {
     // NaN is let through: it gives NaN in the loss.
@@ -99,6 +101,14 @@ PaCoLossState paco_loss_forward(const at::Tensor& features, const at::Tensor& la
   if (queue_size) {
     check_values(queue_size->ge(0).logical_and_(queue_size->le(queue->size(0))).all(),
                  "paco_loss: queue_size must lie in [0, K], K the rows of queue");
+  }
+  if (queue) {
+    auto passes = in_range(*queue_labels);
+    if (queue_size) {
+      passes = passes.logical_or(at::arange(queue->size(0), labels.options()).ge(*queue_size));
+    }
+    check_values(passes.all(),
+                 "paco_loss: queue_labels must lie in [0, C), C the columns of center_logits");
   }
 
   const auto anchors = features.narrow(0, 0, num_anchors).to(dtype);
@@ -182,6 +192,8 @@ std::tuple<at::Tensor, at::Tensor> paco_loss_backward(
     const at::Tensor& log_partition, const at::Tensor& pair_weight, const at::Tensor& anchor_grad,
     double alpha, double beta, double gamma, double temperature, double base_temperature,
     double label_smoothing, bool features_grad, bool center_logits_grad) {
+  check_paco_loss_backward(features, labels, center_logits, anchor_weight, log_partition,
+                           pair_weight, anchor_grad, features_grad, center_logits_grad);
   const auto dtype = log_partition.scalar_type();
   const int64_t num_anchors = log_partition.size(0);
   const int64_t num_rows = features.size(0);

@@ -2,7 +2,6 @@
 
 #include <tuple>
 
-#include "../../macros.h"
 #include "../paco_loss_dispatch.h"
 
 namespace paco::aten {
@@ -10,15 +9,16 @@ namespace paco::aten {
 // paco_loss on ATen operators alone, for every device. Columns (rows of features, then of the
 // queue) are streamed in tiles with the running maximum and rescaling of online softmax, so the
 // largest temporary is [A, tile]. Nothing waits for the device.
-PACO_API PaCoLossState paco_loss_forward(
-    const at::Tensor& features, const at::Tensor& labels,
-    const std::optional<at::Tensor>& center_logits, const std::optional<at::Tensor>& queue,
-    const std::optional<at::Tensor>& queue_labels, int64_t num_anchors,
-    const std::optional<at::Tensor>& queue_size, double alpha, double beta, double gamma,
-    double temperature, double base_temperature, double label_smoothing,
-    const std::optional<at::Tensor>& anchor_weight, bool features_grad);
+PaCoLossState paco_loss_forward(const at::Tensor& features, const at::Tensor& labels,
+                                const std::optional<at::Tensor>& center_logits,
+                                const std::optional<at::Tensor>& queue,
+                                const std::optional<at::Tensor>& queue_labels, int64_t num_anchors,
+                                const std::optional<at::Tensor>& queue_size, double alpha,
+                                double beta, double gamma, double temperature,
+                                double base_temperature, double label_smoothing,
+                                const std::optional<at::Tensor>& anchor_weight, bool features_grad);
 
-PACO_API std::tuple<at::Tensor, at::Tensor> paco_loss_backward(
+std::tuple<at::Tensor, at::Tensor> paco_loss_backward(
     const at::Tensor& grad_loss, const at::Tensor& features, const at::Tensor& labels,
     const std::optional<at::Tensor>& center_logits, const std::optional<at::Tensor>& anchor_weight,
     const at::Tensor& log_partition, const at::Tensor& pair_weight, const at::Tensor& anchor_grad,

@@ -155,6 +155,8 @@ std::tuple<at::Tensor, at::Tensor> paco_loss_backward(
                                     temperature, base_temperature, label_smoothing, features_grad,
                                     center_logits_grad);
   }
+  check_paco_loss_backward(features, labels, center_logits, anchor_weight, log_partition,
+                           pair_weight, anchor_grad, features_grad, center_logits_grad);
   const DenseArguments arguments{
       features.contiguous(), labels.contiguous(), contiguous(center_logits),  std::nullopt,
       std::nullopt,          std::nullopt,        dense_weight(anchor_weight)};

@@ -28,6 +28,19 @@ TEST(FeatureQueue, IsSavedWhole) {
   EXPECT_TRUE(loaded->state.equal(queue->state));
 }
 
+TEST(FeatureQueue, KeepsItsLabelsWhereItsDtypeChanges) {
+  FeatureQueue queue(3, 2);
+  torch::nn::Sequential parent(torch::nn::Linear(2, 2));
+  parent->register_module("queue", queue.ptr());
+  queue->enqueue(torch::ones({2, 2}), torch::tensor({4000, 5}));
+  parent->to(torch::kBFloat16);
+  parent->to(torch::kCPU, torch::kFloat64);
+  EXPECT_EQ(queue->features.scalar_type(), torch::kFloat64);
+  queue->enqueue(torch::ones({1, 2}, torch::kFloat64), torch::tensor({6}));
+  EXPECT_TRUE(queue->named_buffers()["labels"].equal(torch::tensor({4000, 5, 6})));
+  EXPECT_EQ(queue->num_valid().item<int64_t>(), 3);
+}
+
 TEST(FeatureQueue, HasAtLeastOneRow) {
   EXPECT_THROW(FeatureQueue(0, 2), c10::ValueError);
   EXPECT_THROW(FeatureQueue(2, 0), c10::ValueError);

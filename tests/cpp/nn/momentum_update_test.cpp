@@ -20,5 +20,15 @@ TEST(MomentumUpdate, RefusesAMomentumThatIsNone) {
   EXPECT_THROW(momentum_update_({}, {}, 1.1), c10::ValueError);
 }
 
+TEST(MomentumUpdate, RefusesOtherParametersBeforeItWrites) {
+  const torch::Tensor first = torch::zeros({2});
+  const std::vector<torch::Tensor> keys{first, torch::zeros({3})};
+  EXPECT_THROW(momentum_update_(keys, {torch::ones({2})}, 0.5), c10::ValueError);
+  EXPECT_THROW(momentum_update_(keys, {torch::ones({2}), torch::ones({1})}, 0.5), c10::ValueError);
+  EXPECT_TRUE(first.eq(0).all().item<bool>());
+}
+
+TEST(MomentumUpdate, OfNoParametersDoesNothing) { momentum_update_({}, {}, 0.5); }
+
 }  // namespace
 }  // namespace paco::nn
