@@ -1,7 +1,10 @@
 """Fresh random problems on every run, and how to repeat one."""
 
+import os
 import random
+from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
 from problems import SEED
@@ -11,13 +14,39 @@ REPEAT = f"PACO_TEST_SEED={SEED}"
 
 @pytest.fixture(autouse=True)
 def rng(request: pytest.FixtureRequest) -> random.Random:
-    """A generator for sizes and choices; torch's is seeded along, from it.
+    """A generator for sizes and choices; the global ones are seeded along, from it.
 
-    Both depend on the run's seed and the test's name only, so that one test repeats alone.
+    All depend on the run's seed and the test's name only, so that one test repeats alone.
     """
-    rng = random.Random(f"{SEED} {request.node.nodeid}")
+    return seed_all(request.node.nodeid)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef, request: pytest.FixtureRequest) -> None:
+    # What several tests share is set up in one of them, before its rng.
+    if fixturedef.scope != "function":
+        seed_all(f"{request.node.nodeid} {fixturedef.argname}")
+
+
+def seed_all(name: str) -> random.Random:
+    rng = random.Random(f"{SEED} {name}")
+    random.seed(rng.getrandbits(63))
+    np.random.seed(rng.getrandbits(32))
     torch.manual_seed(rng.getrandbits(63))
     return rng
+
+
+@pytest.fixture
+def one_cpu() -> Iterator[None]:
+    """Processes that a test starts run on one CPU.
+
+    The kernel counts a process's pages on each CPU by itself, and up to max(32, 2 CPUs) of each
+    are missing from the sum.
+    """
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    yield
+    os.sched_setaffinity(0, before)
 
 
 def pytest_report_header() -> str:

@@ -10,13 +10,12 @@ PER_CLASS = {"train": 5, "test": 2}
 
 def write_cifar100(root: Path, names: list[str]) -> Path:
     """Writes folders of images, a colour for each class, and returns ``root``."""
-    random = np.random.default_rng()
     for split, count in PER_CLASS.items():
         for name in names:
             (root / split / name).mkdir(parents=True)
-            colour = random.integers(30, 226, 3)
+            colour = np.random.randint(30, 226, 3)
             for i in range(count):
-                image = (colour + random.normal(0, 20, (32, 32, 3))).clip(0, 255)
+                image = (colour + np.random.normal(0, 20, (32, 32, 3))).clip(0, 255)
                 cv2.imwrite(str(root / split / name / f"{i}.png"), image.astype(np.uint8))
     return root
 

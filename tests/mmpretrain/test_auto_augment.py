@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-import torch
 from mmpretrain.registry import TRANSFORMS
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy
 
@@ -41,7 +40,6 @@ def test_the_policy_is_torchvision_s():
 
 def test_it_makes_images():
     transform = TRANSFORMS.build(dict(type="AutoAugment", policies="cifar10"))
-    np.random.seed(torch.randint(2**31, ()).item())
     image = np.random.randint(0, 256, (32, 32, 3), dtype=np.uint8)
     results = [transform(dict(img=image.copy()))["img"] for _ in range(200)]
     assert all(result.shape == image.shape and result.dtype == np.uint8 for result in results)

@@ -16,7 +16,7 @@ PER_CLASS = 16
 @pytest.fixture
 def pixels() -> np.ndarray:
     """CIFAR-10 in small: [10, 16, 32, 32, 3] uint8, RGB."""
-    return np.random.default_rng().integers(0, 256, (10, PER_CLASS, 32, 32, 3), dtype=np.uint8)
+    return np.random.randint(0, 256, (10, PER_CLASS, 32, 32, 3), dtype=np.uint8)
 
 
 @pytest.fixture
