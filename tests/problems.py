@@ -111,7 +111,11 @@ def natural_scales(problem: Problem) -> dict[str, float]:
 
 
 def assert_results_close(
-    actual: dict[str, Tensor], expected: dict[str, Tensor], problem: Problem, tolerance: float
+    actual: dict[str, Tensor],
+    expected: dict[str, Tensor],
+    problem: Problem,
+    tolerance: float,
+    share: float = 0.25,
 ) -> None:
     """Errors relative to the largest entry, or to a share of the natural scale if that is more."""
     assert actual.keys() == expected.keys()
@@ -120,7 +124,7 @@ def assert_results_close(
             largest = expected[name].abs().max().item()
             error = (actual[name].double() - expected[name].double()).abs().max().item()
             # A loss near 0 is a difference of terms up to 1 / T, which float32 rounds.
-            assert error <= tolerance * max(largest, 0.25 * scale), (
+            assert error <= tolerance * max(largest, share * scale), (
                 f"{name} is off by {error:g}, where the largest entry is {largest:g}"
             )
 

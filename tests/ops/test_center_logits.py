@@ -45,6 +45,10 @@ def test_random_problem_in_float64(rng, case):
 def test_random_problem_in_float32(rng, case):
     problem = draw(rng, torch.float32)
     in_float64 = {k: v.double() if isinstance(v, torch.Tensor) else v for k, v in problem.items()}
+    scale = 1
+    if problem["cosine"]:  # its gradient is a difference of rounded numbers over a row's norm
+        smallest = min(problem[name].norm(dim=1).min().item() for name in ("x", "weight"))
+        scale = max(scale, 1 / smallest)
     for actual, expected in zip(
         value_and_gradients(paco.center_logits, problem),
         value_and_gradients(reference.center_logits, in_float64),
@@ -52,7 +56,7 @@ def test_random_problem_in_float32(rng, case):
     ):
         assert actual.dtype == torch.float32
         error = (actual - expected).abs().max()
-        assert error <= 1e-5 * max(expected.abs().max(), 1)
+        assert error <= 1e-5 * max(expected.abs().max(), scale)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])

@@ -2,8 +2,9 @@ import os
 import re
 import subprocess
 import sys
-import textwrap
 import warnings
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -104,11 +105,15 @@ def test_edge_in_bfloat16(rng, edge):
 
 
 def assert_low_precision_results_close(actual, expected, problem):
-    # Sums are of float32. Rounded are a gradient and, where the processor multiplies bfloat16
-    # itself, the exponentials that weigh rows.
-    tolerances = dict.fromkeys(expected, torch.finfo(problem["features"].dtype).eps)
-    for name, tolerance in {**tolerances, "loss": 1e-5}.items():
-        assert_results_close({name: actual[name]}, {name: expected[name]}, problem, tolerance)
+    # Sums are of float32. Rounded, by eps / 2, are a gradient and, where the processor multiplies
+    # bfloat16 itself, the exponentials that weigh rows. Among few rows or in one dimension the
+    # rows, about as large as the natural scale together, cancel and their errors do not.
+    eps = torch.finfo(problem["features"].dtype).eps
+    for name, tolerance in {**dict.fromkeys(expected, eps), "loss": 1e-5}.items():
+        share = 1 if name == "features" else 0.25
+        assert_results_close(
+            {name: actual[name]}, {name: expected[name]}, problem, tolerance, share
+        )
 
 
 def test_center_logits_in_float32_beside_low_precision_features(rng):
@@ -542,37 +547,30 @@ def test_bad_input_of_backward(halves, change, message):
 # ---- Memory --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_memory_of_a_step_is_far_below_the_pair_matrix_and_the_queue(dtype):
-    # In a process of its own, whose peak is the operator's.
-    program = f"""
-        import resource, torch, paco
-        from torch.nn.functional import normalize
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_memory_of_a_step_is_far_below_the_pair_matrix_and_the_queue(dtype, monkeypatch, one_cpu):
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    from harness import peak_memory
 
-        def peak():
-            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-        def step(queue, queue_labels):
-            s = torch.randn(256, 10, requires_grad=True)
-            loss = paco.paco_loss(features, labels, s, queue, queue_labels, num_anchors=256,
-                                  alpha=0.05, temperature=0.2)
-            loss.backward()
-
-        dtype = torch.{dtype}
-        torch.set_num_threads(2)
-        features = normalize(torch.randn(512, 128), dim=1).to(dtype).requires_grad_()
-        labels = torch.randint(10, (512,))
-        queue = torch.empty(100_000, 128, dtype=dtype).uniform_(-0.1, 0.1)
-        queue_labels = torch.randint(10, (100_000,))
-        step(queue[:10_000], queue_labels[:10_000])
-        before = peak()
-        step(queue, queue_labels)
-        print(peak() - before)
-    """
-    program = textwrap.dedent(program)
-    output = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
     # The matrix of pairs is 102 MB, the queue 51 or 26 MB, far more than what a step needs.
-    assert int(output.stdout) < 10e6
+    assert peak_memory(training_step, dtype) < 10e6
+
+
+def training_step(dtype: torch.dtype) -> Callable[[], None]:
+    torch.set_num_threads(2)
+    features = unit_rows(512, 128, dtype).requires_grad_()
+    labels = torch.randint(10, (512,))
+    queue = torch.empty(100_000, 128, dtype=dtype).uniform_(-0.1, 0.1)
+    queue_labels = torch.randint(10, (100_000,))
+
+    def step() -> None:
+        s = torch.randn(256, 10, requires_grad=True)
+        loss = paco.paco_loss(
+            features, labels, s, queue, queue_labels, num_anchors=256, alpha=0.05, temperature=0.2
+        )
+        loss.backward()
+
+    return step
 
 
 # ---- Bad input -----------------------------------------------------------------------------------
