@@ -30,7 +30,8 @@ def test_it_trains_and_prints_accuracies(name, monkeypatch, capsys, tmp_path):
     assert accuracy.keys() == {"all", "many", "medium", "few"}, out
     # One digit is many-shot, 3 are medium and 6 few-shot; all have 60 test images.
     mean = accuracy["many"] + 3 * accuracy["medium"] + 6 * accuracy["few"]
-    assert accuracy["all"] == pytest.approx(mean / 10, abs=0.06)
+    # Both sides are of numbers rounded to 0.1.
+    assert accuracy["all"] == pytest.approx(mean / 10, abs=0.11)
     assert list(tmp_path.iterdir()) == []
 
 

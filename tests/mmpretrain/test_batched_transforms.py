@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from digits_runs import CONFIGS
 from mmcv.transforms import Compose
 from mmengine.config import Config
 from mmpretrain.registry import TRANSFORMS
@@ -14,8 +15,6 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from paco.mmpretrain.batched_transforms import transform_batch
-
-CONFIGS = "configs/cifar100_lt"
 
 
 def smooth_images(count: int, size: int = 32) -> Tensor:
@@ -34,6 +33,12 @@ def one_by_one(transform: object, images: Tensor, bgr: bool = False) -> Tensor:
         result = transform({"img": np.ascontiguousarray(image[..., order])})["img"]
         results.append(torch.from_numpy(np.asarray(result)[..., order].copy()))
     return torch.stack(results).permute(0, 3, 1, 2)
+
+
+def views_of(recipe: str) -> list:
+    """The transforms of each view of a CIFAR-100-LT recipe."""
+    config = Config.fromfile(CONFIGS / "cifar100_lt" / f"{recipe}_if100.py")
+    return TRANSFORMS.build(config.train_dataloader.dataset.pipeline[0]).transforms
 
 
 def mean_difference(a: Tensor, b: Tensor) -> float:
@@ -130,15 +135,15 @@ def test_probability(config):
     transform = TRANSFORMS.build(config)
     images = smooth_images(1).expand(2000, -1, -1, -1)
     changed = (transform_batch(transform, images) != images).flatten(1).any(1).float().mean().item()
-    assert abs(changed - 0.3) < 5 * math.sqrt(0.3 * 0.7 / 2000)
+    assert abs(changed - 0.3) < 6 * math.sqrt(0.3 * 0.7 / 2000)
 
 
 def test_cutout_cuts_as_the_toolbox_does():
     transform = TRANSFORMS.build(dict(type="Cutout", shape=16, pad_val=0, prob=1.0))
-    images = torch.full((3000, 3, 32, 32), 200, dtype=torch.uint8)
+    images = torch.full((6000, 3, 32, 32), 200, dtype=torch.uint8)
     actual = (transform_batch(transform, images) == 0).float().mean((0, 1))
     expected = (one_by_one(transform, images) == 0).float().mean((0, 1))
-    assert (actual - expected).abs().max() < 0.06  # of two samples of 3000
+    assert (actual - expected).abs().max() < 0.06  # over six standard deviations
     assert abs(actual.mean() - expected.mean()) < 0.01
 
 
@@ -146,7 +151,7 @@ def test_resized_crop_draws_as_torchvision_does():
     # Of an image whose colours are its coordinates, a crop shows where it is and how large.
     y, x = torch.meshgrid(torch.arange(32), torch.arange(32), indexing="ij")
     image = torch.stack([8 * x, 8 * y, 0 * x]).to(torch.uint8)
-    images = image.expand(3000, -1, -1, -1)
+    images = image.expand(5000, -1, -1, -1)
     transform = TRANSFORMS.build(
         dict(type="torchvision/RandomResizedCrop", size=32, scale=(0.2, 1.0))
     )
@@ -165,7 +170,8 @@ def test_resized_crop_draws_as_torchvision_does():
     expected = statistics(one_by_one(pipeline, images))
     #        left top   w    h  area   ratio, then their deviations
     scale = [6.5, 6.5, 6.5, 6.5, 240, 0.17] * 2
-    assert ((actual - expected).abs() < 0.1 * torch.tensor(scale)).all(), (actual, expected)
+    limit = 0.15 * torch.tensor(scale)  # at least seven standard deviations
+    assert ((actual - expected).abs() < limit).all(), (actual, expected)
 
 
 def test_resized_crop_of_a_whole_image_is_the_image():
@@ -197,7 +203,7 @@ def test_blur_draws_from_its_range():
     transform = TRANSFORMS.build(
         dict(type="GaussianBlur", magnitude_range=(0.1, 2.0), magnitude_std="inf", prob=1.0)
     )
-    images = smooth_images(1).expand(1500, -1, -1, -1)
+    images = smooth_images(1).expand(4000, -1, -1, -1)
 
     def sharpness(x: Tensor) -> Tensor:
         steps = (x[..., 1:].float() - x[..., :-1].float()).abs().mean((1, 2, 3))
@@ -207,15 +213,14 @@ def test_blur_draws_from_its_range():
         sharpness(transform_batch(transform, images)),
         sharpness(one_by_one(transform, images)),
     )
-    torch.testing.assert_close(actual, expected, rtol=0.12, atol=0.3)
+    # At least seven standard deviations, and what the two blurs differ by.
+    torch.testing.assert_close(actual, expected, rtol=0.15, atol=0.5)
 
 
 @pytest.mark.parametrize("view", [0, 1])
 @pytest.mark.parametrize("recipe", ["paco", "gpaco"])
 def test_a_recipe_s_views_have_the_toolbox_s_statistics(recipe, view):
-    config = Config.fromfile(f"{CONFIGS}/{recipe}_if100.py")
-    multi_view = TRANSFORMS.build(config.train_dataloader.dataset.pipeline[0])
-    pipeline = multi_view.transforms[view]
+    pipeline = views_of(recipe)[view]
     images = smooth_images(3000)
 
     def statistics(views: Tensor) -> Tensor:
@@ -238,16 +243,13 @@ def test_a_recipe_s_views_have_the_toolbox_s_statistics(recipe, view):
     expected = statistics(one_by_one(pipeline, images))
     standard_error = ((actual.var(0) + expected.var(0)) / len(images)).sqrt()
     difference = (actual.mean(0) - expected.mean(0)).abs()
-    # Five standard errors of the draws, and what interpolations differ by.
-    assert (difference <= 5 * standard_error + 0.02 * expected.mean(0) + 1e-3).all(), difference
+    # Six standard errors of the draws, and what interpolations differ by.
+    assert (difference <= 6 * standard_error + 0.02 * expected.mean(0) + 1e-3).all(), difference
 
 
 def test_a_seed_repeats_the_draws():
-    multi_view = TRANSFORMS.build(
-        Config.fromfile(f"{CONFIGS}/paco_if100.py").train_dataloader.dataset.pipeline[0]
-    )
     images = smooth_images(40)
-    for pipeline in multi_view.transforms:
+    for pipeline in views_of("paco"):
         torch.manual_seed(3)
         first = transform_batch(pipeline, images)
         other = transform_batch(pipeline, images)
