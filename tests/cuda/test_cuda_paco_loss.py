@@ -207,6 +207,7 @@ def test_a_bad_number_gives_nan(rng, device, matmul_precision, dtype, name, valu
     [
         ("labels[2] = -1", "labels must lie in"),
         ("labels[7] = 5", "labels must lie in"),  # not an anchor's
+        ("queue_labels[6] = 5", "queue_labels must lie in"),
         ("queue_size.fill_(11)", "queue_size must lie in"),
         ("queue_size.fill_(-1)", "queue_size must lie in"),
         ("anchor_weight[1] = -2", "anchor_weight must be"),

@@ -285,7 +285,11 @@ PACO_DEVICE void sum_classes(Context& context, const PaCoLossProblem<Element>& p
                                  : problem.queue.row(column - feature_rows);
   };
 
+  const auto in_range = [&](int64_t label) {
+    return label >= 0 && (problem.center_logits == nullptr || label < problem.num_classes);
+  };
   bool labels_in_range = true;
+  bool queue_labels_in_range = true;
   for (int64_t step = begin; step < end; step += kStep) {
     int64_t labels[kStep / 32];
     PACO_UNROLL
@@ -294,10 +298,10 @@ PACO_DEVICE void sum_classes(Context& context, const PaCoLossProblem<Element>& p
       labels[part] = -1;  // no class of an anchor
       if (column < end && column < feature_rows) {
         labels[part] = problem.labels[column];
-        labels_in_range = labels_in_range && labels[part] >= 0 &&
-                          (problem.center_logits == nullptr || labels[part] < problem.num_classes);
+        labels_in_range = labels_in_range && in_range(labels[part]);
       } else if (column < end) {
         labels[part] = problem.queue_labels[column - feature_rows];
+        queue_labels_in_range = queue_labels_in_range && in_range(labels[part]);
       }
     }
     for (uint32_t left = firsts; left != 0; left &= left - 1) {
@@ -352,6 +356,8 @@ PACO_DEVICE void sum_classes(Context& context, const PaCoLossProblem<Element>& p
   // do not run after a violation. At the end, where no register has to outlive the call.
   context.check(labels_in_range,
                 "paco_loss: labels must lie in [0, C), C the columns of center_logits");
+  context.check(queue_labels_in_range,
+                "paco_loss: queue_labels must lie in [0, C), C the columns of center_logits");
   if (problem.queue_size != nullptr) {
     context.check(*problem.queue_size >= 0 && *problem.queue_size <= problem.queue.num_rows,
                   "paco_loss: queue_size must lie in [0, K], K the rows of queue");

@@ -135,16 +135,19 @@ TYPED_TEST(PaCoLossBodyTest, AnchorWeightsOfAnySize) {
 // their own.
 TYPED_TEST(PaCoLossBodyTest, SmallWeightsBesideALargeOne) {
   auto problem = this->draw(
-      {.rows = 2, .anchors = 1, .dim = 8, .classes = 1, .queue = 300, .temperature = 0.05f});
+      {.rows = 2, .anchors = 1, .dim = 8, .classes = 2, .queue = 300, .temperature = 0.05f});
   const auto set_row = [](auto& rows, size_t row, float first, float second) {
     for (size_t d = 0; d < 8; ++d) HostContext::assign(rows[8 * row + d], 0);
     HostContext::assign(rows[8 * row], first);
     HostContext::assign(rows[8 * row + 1], second);
   };
-  for (size_t row : {0u, 1u}) set_row(problem.features, row, 1, 0);
+  for (size_t row : {0u, 1u}) {
+    set_row(problem.features, row, 1, 0);
+    problem.labels[row] = 0;
+  }
   for (size_t row = 0; row < 300; ++row) {
     set_row(problem.queue, row, 0.0625f, 1);
-    problem.queue_labels[row] = -1;  // of another class
+    problem.queue_labels[row] = 1;
   }
   const HostRun actual = run(problem);
   const auto expected = define(problem);
@@ -201,7 +204,10 @@ TYPED_TEST(PaCoLossBodyTest, BadValuesAreReported) {
   for (const int64_t label : {-1, 5}) {
     auto problem = fresh;
     problem.labels.back() = label;  // not an anchor's
-    EXPECT_NE(violation(problem).find("labels"), std::string::npos);
+    EXPECT_NE(violation(problem).find(" labels"), std::string::npos);
+    problem = fresh;
+    problem.queue_labels.back() = label;
+    EXPECT_NE(violation(problem).find(" queue_labels"), std::string::npos);
   }
   for (const int64_t size : {-1, 10}) {
     auto problem = fresh;
