@@ -78,10 +78,15 @@ def pattern_of(template: str) -> str:
 
 def latest_whole_checkpoint(last_checkpoint: Path, folder: Path, pattern: str) -> Path | None:
     """The file that ``last_checkpoint`` names, else the newest of ``folder`` like ``pattern``."""
-    candidates = sorted(folder.glob(pattern), key=lambda path: path.stat().st_mtime_ns)
+    candidates = sorted(folder.glob(pattern), key=age)
     if last_checkpoint.exists():
         candidates.append(Path(last_checkpoint.read_text().strip()))
     return next(filter(is_whole, reversed(candidates)), None)
+
+
+def age(path: Path) -> tuple[int, list[int]]:
+    """Later for newer files: copies may be of one moment, and differ in the numbers in the name."""
+    return path.stat().st_mtime_ns, list(map(int, re.findall(r"\d+", path.name)))
 
 
 def is_whole(path: Path) -> bool:

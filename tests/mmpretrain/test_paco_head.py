@@ -1,4 +1,5 @@
 import copy
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -6,6 +7,14 @@ from small_models import NUM_CLASSES, build, labels_of, model_config, two_views
 from torch.nn import functional as F
 
 from paco import reference
+
+
+@pytest.fixture(autouse=True)
+def double_precision() -> Iterator[None]:
+    # Two ways to compute a gradient through BatchNorm of few rows differ by its rounding.
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
 
 
 def head_and_features(momentum: float | None, batch: int):
@@ -50,7 +59,7 @@ def test_losses_and_queue_over_some_steps(rng, momentum):
         twin = copy.deepcopy(head)
         losses = head.loss((x,), samples, keys)
         expected = expected_loss(twin, x, samples, keys, past, past_labels)
-        torch.testing.assert_close(losses["loss"], expected, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(losses["loss"], expected)
         assert losses["queue_size"].item() == len(past)
 
         views = F.normalize(copy.deepcopy(twin).projector(x), dim=1)
@@ -85,10 +94,10 @@ def test_the_gradient_flows_to_features_centers_and_projector(momentum):
     head.loss((x,), samples, None if keys is None else keys.detach())["loss"].backward()
     queue = (torch.empty(0, 6), torch.empty(0, dtype=torch.int64))
     expected_loss(twin, twin_x, samples, None if keys is None else keys.detach(), *queue).backward()
-    torch.testing.assert_close(x.grad, twin_x.grad, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(x.grad, twin_x.grad)
     for (name, p), q in zip(head.named_parameters(), twin.parameters(), strict=True):
         assert p.grad.abs().sum() > 0, name
-        torch.testing.assert_close(p.grad, q.grad, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(p.grad, q.grad)
 
 
 def test_it_predicts_with_the_centers_alone():
@@ -119,7 +128,7 @@ def test_supcon_s_encoder_learns_from_pairs_and_its_centers_from_features(moment
     logits = twin.centers(twin_x.detach())
     (pairs + F.cross_entropy(logits, labels[: len(twin_x)])).backward()
     assert twin_x.grad.abs().sum() > 0
-    torch.testing.assert_close(x.grad, twin_x.grad, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(x.grad, twin_x.grad)
     for (name, p), q in zip(head.named_parameters(), twin.parameters(), strict=True):
         assert p.grad.abs().sum() > 0, name
-        torch.testing.assert_close(p.grad, q.grad, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(p.grad, q.grad)
