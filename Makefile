@@ -1,6 +1,7 @@
 # make demo             trains on digits, exports, and classifies from C++: under five minutes
 # make test             every test, in both environments and from C++
-# make lint             formatting and static checks; make format mends the former
+# make lint             formatting and Python's static checks; make format mends the former
+# make tidy             clang-tidy, the static checks of C++: minutes
 # make docs             the Python reference, into build/docs
 # make test-sanitize    the C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer
 # make test-cuda-build  builds libpaco with its CUDA kernels and tests what needs no GPU
@@ -28,7 +29,7 @@ CMAKE_PYTHON = -DPython_EXECUTABLE="$(CURDIR)/$(BIN)/python"
 # Here warnings are errors. They are none for people who install libpaco, whose compiler may know more.
 CMAKE := CXXFLAGS=-Werror PATH="$(CURDIR)/$(BIN):$$PATH" cmake -G Ninja
 
-.PHONY: demo test test-python test-onedl test-cpp test-sanitize test-cuda-build test-cuda bench-cuda lint docs format clean
+.PHONY: demo test test-python test-onedl test-cpp test-sanitize test-cuda-build test-cuda bench-cuda lint tidy docs format clean
 
 demo: .venv/paco
 	$(BIN)/python tools/demo.py
@@ -89,6 +90,12 @@ lint: .venv/paco .venv/dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/clang-format --dry-run --Werror $(CPP_FILES)
+
+# Without OpenMP, of which clang has no header of its own.
+tidy: .venv/paco .venv/dev
+	$(CMAKE) -S . -B $(BUILD)/tidy -DPACO_PYTHON=ON -DPACO_TESTS=ON $(CMAKE_PREFIXES) $(CMAKE_PYTHON)
+	$(BIN)/run-clang-tidy.py -quiet -clang-tidy-binary $(BIN)/clang-tidy -p $(BUILD)/tidy \
+	    -j $(MAX_JOBS) -extra-arg=-fno-openmp '(csrc|tools/classify|tests/cpp)/'
 
 docs: .venv/paco .venv/dev
 	$(BIN)/sphinx-build -E -W --keep-going -q docs/api $(BUILD)/docs

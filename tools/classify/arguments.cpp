@@ -79,7 +79,7 @@ Arguments parse_arguments(int argc, char** argv) {
     const auto value = [&] {
       return i + 1 < argc ? argv[++i] : throw Failure(argument + " takes a number");
     };
-    if (!options || !argument.starts_with("-")) {
+    if (!options || !argument.starts_with('-')) {
       rest.push_back(argument);
     } else if (argument == "--") {
       options = false;

@@ -35,8 +35,10 @@ std::vector<Window> windows(int input, int output, double (*filter)(double), dou
   std::vector<Window> result(output);
   for (int i = 0; i < output; ++i) {
     const double center = (i + 0.5) * scale;
+    // NOLINTBEGIN(bugprone-incorrect-roundings): as Pillow rounds
     const int first = std::max(0, static_cast<int>(center - radius * stretch + 0.5));
     const int end = std::min(input, static_cast<int>(center + radius * stretch + 0.5));
+    // NOLINTEND(bugprone-incorrect-roundings)
     std::vector<double> weights(end - first);
     double sum = 0;
     for (int j = first; j < end; ++j) {

@@ -42,7 +42,7 @@ void multiply_add(Vector<T>& sum, T a, const Vector<T>& b) {
 
 #if defined(__AVX512BF16__)
 void multiply_add(Vector<float>& sum, BFloat16Pair a, const Vector<BFloat16Pair>& b) {
-  sum = _mm512_dpbf16_ps(sum, __builtin_bit_cast(__m512bh, _mm512_set1_epi32(a)),
+  sum = _mm512_dpbf16_ps(sum, __builtin_bit_cast(__m512bh, _mm512_set1_epi32(static_cast<int>(a))),
                          __builtin_bit_cast(__m512bh, b));
 }
 #endif
@@ -165,7 +165,7 @@ void pair(BFloat16Pair* out, int64_t out_stride, const T* x, int64_t stride, int
   for (int64_t r = 0; r < rows; r += 2) {
     const T* const first = x + r * stride;
     BFloat16Pair* const to = out + r / 2 * out_stride;
-    if (r + 1 < rows) {
+    if (r + 1 < rows) {  // NOLINT(bugprone-branch-clone): the loops differ
 #pragma omp simd
       for (int64_t c = 0; c < columns; ++c) to[c] = bits(first[c]) | bits(first[c + stride]) << 16;
     } else {

@@ -12,7 +12,8 @@ namespace {
 PaCoLossState paco_loss_forward_meta(
     const at::Tensor& features, const at::Tensor& labels,
     const std::optional<at::Tensor>& center_logits, const std::optional<at::Tensor>& queue,
-    const std::optional<at::Tensor>& queue_labels, c10::SymInt num_anchors,
+    const std::optional<at::Tensor>& queue_labels,
+    c10::SymInt num_anchors,  // NOLINT(performance-unnecessary-value-param): the schema has it so
     const std::optional<at::Tensor>& queue_size, double alpha, double beta, double gamma,
     double temperature, double base_temperature, double label_smoothing,
     const std::optional<at::Tensor>& anchor_weight, bool features_grad) {
