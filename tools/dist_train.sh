@@ -12,10 +12,13 @@ fi
 config=$1 gpus=$2
 shift 2
 
+if [[ -n ${NNODES:-} ]]; then
+  group=(--nnodes "$NNODES" --node_rank "${NODE_RANK:-0}"
+    --master_addr "${MASTER_ADDR:-127.0.0.1}" --master_port "${PORT:-29500}")
+else  # on a free port, whatever else runs here
+  group=(--standalone --local_addr 127.0.0.1)
+fi
+
 exec python -m torch.distributed.run \
-  --nproc_per_node "$gpus" \
-  --nnodes "${NNODES:-1}" \
-  --node_rank "${NODE_RANK:-0}" \
-  --master_addr "${MASTER_ADDR:-127.0.0.1}" \
-  --master_port "${PORT:-29500}" \
+  --nproc_per_node "$gpus" "${group[@]}" \
   "$(dirname "$0")/train.py" "$config" --launcher pytorch "$@"
