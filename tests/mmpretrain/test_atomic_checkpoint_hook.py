@@ -94,12 +94,12 @@ def test_the_newest_whole_checkpoint_is_found(spoil, after_two_epochs):
     assert found == (folder / f"epoch_{epoch}.pth" if epoch else None)
 
 
-def test_of_files_of_one_moment_the_last_epoch_is_the_newest(whole_run, tmp_path):
-    for epoch in (10, 9, 2, 11, 1):
-        shutil.copy(whole_run / "epoch_1.pth", tmp_path / f"epoch_{epoch}.pth")
+def test_of_files_of_one_moment_the_last_epoch_is_the_newest(rng, tmp_path):
+    for epoch in rng.sample(range(1, 21), 20):  # folders may list them in the order of creation
+        torch.save({}, tmp_path / f"epoch_{epoch}.pth")
         os.utime(tmp_path / f"epoch_{epoch}.pth", (0, 0))
     found = latest_whole_checkpoint(tmp_path / "last_checkpoint", tmp_path, "epoch_*.pth")
-    assert found == tmp_path / "epoch_11.pth"
+    assert found == tmp_path / "epoch_20.pth"
 
 
 # ---- Runs ----------------------------------------------------------------------------------------
