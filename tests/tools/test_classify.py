@@ -107,7 +107,12 @@ def test_every_image_gets_pythons_logits(digits, suffix, batch_size):
     assert len(result) == 600
     order = [int(Path(path).stem) for path in result]
     logits, expected = torch.stack(list(result.values())), expected[order]
-    torch.testing.assert_close(logits, expected, rtol=0, atol=5e-6 * expected.abs().max().item())
+    # Usually 1e-6; a processor's sums, which the two may order differently, decide.
+    limit = 5e-6 * expected.abs().max().item()
+    torch.testing.assert_close(logits, expected, rtol=0, atol=limit)
+    best = expected.topk(2).values
+    decided = best[:, 0] - best[:, 1] > 2 * limit  # all but ties
+    assert torch.equal(logits.argmax(1)[decided], expected.argmax(1)[decided])
 
 
 def test_table_names_the_best_classes(digits):
