@@ -24,6 +24,4 @@ py::dict build_info() {
 
 }  // namespace
 
-PYBIND11_MODULE(_C, module) {
-  module.def("build_info", &build_info, "How libpaco was built.");
-}
+PYBIND11_MODULE(_C, module) { module.def("build_info", &build_info, "How libpaco was built."); }
