@@ -27,9 +27,9 @@ class DeviceTrainLoop(EpochBasedTrainLoop):
     """``EpochBasedTrainLoop`` for one or two views of small images, all of them on the device.
 
     The views of an epoch are made at its start, by the batched forms of the pipeline's own
-    transforms (:func:`transform_batch`). Forward and backward pass run in bfloat16 autocast and
-    channels-last; on a GPU they are captured in a CUDA graph after a few steps and replayed from
-    then on. Sampler, optimizer, schedules, hooks and checkpoints are the config's.
+    transforms. Forward and backward pass run in bfloat16 autocast and channels-last; on a GPU they
+    are captured in a CUDA graph after a few steps and replayed from then on. Sampler, optimizer,
+    schedules, hooks and checkpoints are the config's.
 
     One process only. The pipeline must end with ``PackInputs``, before which there are transforms
     or a ``MultiView`` of two views. The dataloader must drop the last batch if it is smaller. Each
