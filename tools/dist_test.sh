@@ -12,13 +12,5 @@ fi
 config=$1 checkpoint=$2 gpus=$3
 shift 3
 
-if [[ -n ${NNODES:-} ]]; then
-  group=(--nnodes "$NNODES" --node_rank "${NODE_RANK:-0}"
-    --master_addr "${MASTER_ADDR:-127.0.0.1}" --master_port "${PORT:-29500}")
-else  # on a free port, whatever else runs here
-  group=(--standalone --local_addr 127.0.0.1)
-fi
-
-exec python -m torch.distributed.run \
-  --nproc_per_node "$gpus" "${group[@]}" \
-  "$(dirname "$0")/test.py" "$config" "$checkpoint" --launcher pytorch "$@"
+tools=$(dirname "$0")
+exec "$tools/launch.sh" "$gpus" "$tools/test.py" "$config" "$checkpoint" "$@"

@@ -15,15 +15,6 @@ bool is_supported_dtype(c10::ScalarType dtype) {
          dtype == at::kBFloat16;
 }
 
-// NaN fails every one of these comparisons, as it should.
-void check_non_negative(const char* name, double value) {
-  PACO_CHECK(value >= 0 && std::isfinite(value), name, " must be finite and >= 0, got ", value);
-}
-
-void check_positive(const char* name, double value) {
-  PACO_CHECK(value > 0 && std::isfinite(value), name, " must be finite and > 0, got ", value);
-}
-
 void check_device(const char* name, const at::Tensor& tensor, const at::Tensor& features) {
   PACO_CHECK(tensor.device() == features.device(), name, " must be on the device of features (",
              features.device(), "), got ", tensor.device());
@@ -90,15 +81,29 @@ void check_state(const char* name, const at::Tensor& state, c10::SymIntArrayRef 
 
 c10::ScalarType accumulate_type(c10::ScalarType dtype) { return at::toOpMathType(dtype); }
 
-void check_paco_loss(const PaCoLossArguments& args) {
-  check_non_negative("alpha", args.alpha);
-  check_non_negative("beta", args.beta);
-  check_non_negative("gamma", args.gamma);
-  check_positive("temperature", args.temperature);
-  check_positive("base_temperature", args.base_temperature);
-  PACO_CHECK(args.label_smoothing >= 0 && args.label_smoothing < 1,
-             "label_smoothing must lie in [0, 1), got ", args.label_smoothing);
+void check_hyper_parameters(const char* caller, double alpha, double beta, double gamma,
+                            double temperature, double base_temperature, double label_smoothing) {
+  // NaN fails every one of these comparisons, as it should.
+  const auto check_non_negative = [&](const char* name, double value) {
+    TORCH_CHECK_VALUE(value >= 0 && std::isfinite(value), caller, ": ", name,
+                      " must be finite and >= 0, got ", value);
+  };
+  const auto check_positive = [&](const char* name, double value) {
+    TORCH_CHECK_VALUE(value > 0 && std::isfinite(value), caller, ": ", name,
+                      " must be finite and > 0, got ", value);
+  };
+  check_non_negative("alpha", alpha);
+  check_non_negative("beta", beta);
+  check_non_negative("gamma", gamma);
+  check_positive("temperature", temperature);
+  check_positive("base_temperature", base_temperature);
+  TORCH_CHECK_VALUE(label_smoothing >= 0 && label_smoothing < 1, caller,
+                    ": label_smoothing must lie in [0, 1), got ", label_smoothing);
+}
 
+void check_paco_loss(const PaCoLossArguments& args) {
+  check_hyper_parameters("paco_loss", args.alpha, args.beta, args.gamma, args.temperature,
+                         args.base_temperature, args.label_smoothing);
   const at::Tensor& features = args.features;
   check_features(features, args.labels);
   const c10::SymInt& num_anchors = args.num_anchors;

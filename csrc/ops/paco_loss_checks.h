@@ -30,6 +30,10 @@ struct PaCoLossArguments {
 // Works on symbolic shapes, so every kernel of the forward pass calls it, the meta kernel too.
 void check_paco_loss(const PaCoLossArguments& args);
 
+// The part of it that scalars alone can get wrong; `caller` begins the message.
+void check_hyper_parameters(const char* caller, double alpha, double beta, double gamma,
+                            double temperature, double base_temperature, double label_smoothing);
+
 // The same for paco_loss_backward, whose last three tensors are what the forward pass left.
 void check_paco_loss_backward(const at::Tensor& features, const at::Tensor& labels,
                               const std::optional<at::Tensor>& center_logits,

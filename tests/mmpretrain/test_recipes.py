@@ -38,6 +38,20 @@ class Recipe(NamedTuple):
 
 RANDCLS, RANDCLSSTACK = "randcls n2 m10", "randclsstack n2 m10"
 
+# The balanced one.
+IMAGENET = Recipe(
+    "ResNet-50",
+    1000,
+    400,
+    0.04,
+    1e-4,
+    0.05,
+    0.2,
+    f"{RANDCLS} / sim",
+    prior=False,
+    images=256,
+    processes=8,
+)
 RECIPES = {
     "imagenet_lt/paco_r50": Recipe(
         "ResNet-50", 1000, 400, 0.02, 5e-4, 0.05, 0.2, f"{RANDCLS} / sim"
@@ -85,59 +99,13 @@ RECIPES = {
     "places_lt/gpaco_r152": Recipe(
         "LastBlockResNet-152", 365, 30, 0.02, 5e-4, 0.02, 0.2, "sim / sim", fp16=True
     ),
-    "imagenet/paco_r50": Recipe(
-        "ResNet-50",
-        1000,
-        400,
-        0.04,
-        1e-4,
-        0.05,
-        0.2,
-        f"{RANDCLS} / sim",
-        prior=False,
-        images=256,
-        processes=8,
+    "imagenet/paco_r50": IMAGENET,
+    "imagenet/paco_r101": IMAGENET._replace(backbone="ResNet-101"),
+    "imagenet/paco_r200": IMAGENET._replace(
+        backbone="DeepResNet-200", views="randclsstack n3 m12 / sim", fp16=True
     ),
-    "imagenet/paco_r101": Recipe(
-        "ResNet-101",
-        1000,
-        400,
-        0.04,
-        1e-4,
-        0.05,
-        0.2,
-        f"{RANDCLS} / sim",
-        prior=False,
-        images=256,
-        processes=8,
-    ),
-    "imagenet/paco_r200": Recipe(
-        "DeepResNet-200",
-        1000,
-        400,
-        0.04,
-        1e-4,
-        0.05,
-        0.2,
-        "randclsstack n3 m12 / sim",
-        prior=False,
-        fp16=True,
-        images=256,
-        processes=8,
-    ),
-    "imagenet/gpaco_r50": Recipe(
-        "ResNet-50",
-        1000,
-        400,
-        0.08,
-        1e-4,
-        0.05,
-        0.2,
-        f"{RANDCLS} / {RANDCLSSTACK}",
-        smoothing=0.1,
-        prior=False,
-        images=512,
-        processes=16,
+    "imagenet/gpaco_r50": IMAGENET._replace(
+        lr=0.08, views=f"{RANDCLS} / {RANDCLSSTACK}", smoothing=0.1, images=512, processes=16
     ),
     "imagenet/gpaco_vit_b": Recipe(
         "VisionTransformer-base",
