@@ -1,4 +1,4 @@
-"""Trains on small images, such as CIFAR's, in a fraction of the time: all of them stay on the GPU.
+"""Trains on small images, such as CIFAR's, all of which stay on the GPU.
 
     python tools/train_fast.py configs/cifar100_lt/paco_if100.py [--work-dir DIR] [--resume]
 

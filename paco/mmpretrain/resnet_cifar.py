@@ -73,7 +73,7 @@ class ResNetCIFAR(BaseBackbone):
         return nn.Sequential(first, *rest)
 
     def forward(self, x: Tensor) -> tuple[Tensor]:
-        # A third faster on a CPU, whose convolutions would reorder a narrow [N, C, H, W] each time.
+        # A CPU's convolutions would reorder a narrow [N, C, H, W] each time.
         x = x.contiguous(memory_format=torch.channels_last)
         x = F.relu(self.bn1(self.conv1(x)), inplace=True)
         return (self.layer3(self.layer2(self.layer1(x))),)
