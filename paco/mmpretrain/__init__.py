@@ -18,9 +18,9 @@ except ImportError as error:
         ", or the maintained fork: pip install onedl-mmengine onedl-mmcv onedl-mmpretrain"
     ) from error
 
-from . import auto_augment
 from .annotated_images import AnnotatedImages, Annotation
 from .atomic_checkpoint_hook import AtomicCheckpointHook
+from .cifar10_policy import CIFAR10Policy
 from .cifar_lt import CIFAR10LT, CIFAR100LT
 from .class_centers_head import ClassCentersHead
 from .class_counts_hook import ClassCountsHook, class_counts_of
@@ -43,6 +43,7 @@ from .progress_bar_hook import ProgressBarHook
 from .projector import Projector
 from .resnet_cifar import ResNetCIFAR
 from .small_conv_net import SmallConvNet
+from .square_cutout import SquareCutout
 
 __all__ = [
     "CIFAR10LT",
@@ -50,6 +51,7 @@ __all__ = [
     "AnnotatedImages",
     "Annotation",
     "AtomicCheckpointHook",
+    "CIFAR10Policy",
     "ClassCentersHead",
     "ClassCountsHook",
     "DeepResNet",
@@ -71,8 +73,8 @@ __all__ = [
     "Projector",
     "ResNetCIFAR",
     "SmallConvNet",
+    "SquareCutout",
     "TwoViewDataPreprocessor",
-    "auto_augment",
     "class_counts_of",
     "image_metadata",
     "seed_worker",

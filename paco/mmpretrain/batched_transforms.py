@@ -4,9 +4,8 @@ A transform is read from the object that the toolbox builds, so a config says on
 Random numbers come from torch's CPU generator, whatever the device: a seed gives the same draws
 everywhere. Every image has draws of its own.
 
-Results are bytes after each transform, as the toolbox's are. Beyond rounding and interpolation they
-differ where it takes RGB for BGR (the grey of ``ColorTransform`` and ``Contrast``), and where its
-``Rotate`` fills the corners of the first channel alone.
+Results are bytes after each transform, as the toolbox's are, and differ from those by rounding and
+interpolation alone.
 """
 
 import functools
@@ -14,14 +13,16 @@ import math
 from collections.abc import Callable
 
 import torch
-from mmcv.transforms import Compose, RandomApply, RandomChoice, RandomFlip
-from mmpretrain.datasets.transforms import NumpyToPIL, PILToNumpy, RandomCrop
-from mmpretrain.datasets.transforms import auto_augment as ops
+from mmcv.transforms import Compose, RandomApply
+from mmpretrain.datasets.transforms import GaussianBlur, NumpyToPIL, PILToNumpy
 from mmpretrain.datasets.transforms.processing import TorchVisonTransformWrapper
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision import transforms as vision
 from torchvision.transforms.v2 import functional as vision_functional
+
+from .cifar10_policy import GREY, STRONGEST, CIFAR10Policy
+from .square_cutout import SquareCutout
 
 __all__ = ["transform_batch"]
 
@@ -88,26 +89,16 @@ def _(transform: RandomApply, images: Tensor) -> Tensor:
     return images
 
 
-@_apply.register
-def _(transform: RandomChoice, images: Tensor) -> Tensor:
-    weights = torch.tensor(transform.prob or [1.0] * len(transform.transforms))
-    choice = torch.multinomial(weights, len(images), replacement=True)
-    for i, pipeline in enumerate(transform.transforms):
-        chosen = (choice == i).nonzero().squeeze(1)
-        _change(images, chosen, lambda x, pipeline=pipeline: _apply(pipeline, x))
-    return images
-
-
 # ---- Where the pixels come from ------------------------------------------------------------------
 
 
 @_apply.register
-def _(transform: RandomCrop, images: Tensor) -> Tensor:
-    if transform.pad_if_needed or transform.padding_mode != "constant":
-        raise TypeError(f"transform_batch: only constant padding has a batched form: {transform!r}")
+def _(transform: vision.RandomCrop, images: Tensor) -> Tensor:
+    if transform.pad_if_needed or transform.padding_mode != "constant" or transform.fill != 0:
+        raise TypeError(f"transform_batch: only black padding has a batched form: {transform!r}")
     pad = transform.padding or 0
-    padded = F.pad(images, [pad] * 4, value=transform.pad_val).permute(0, 2, 3, 1)
-    height, width = transform.crop_size
+    padded = F.pad(images, [pad] * 4).permute(0, 2, 3, 1)
+    height, width = transform.size
     top = torch.randint(padded.size(1) - height + 1, (len(images), 1))
     left = torch.randint(padded.size(2) - width + 1, (len(images), 1))
     rows = (top + torch.arange(height)).to(images.device)
@@ -115,14 +106,6 @@ def _(transform: RandomCrop, images: Tensor) -> Tensor:
     each = torch.arange(len(images), device=images.device)
     crops = padded[each[:, None, None], rows[:, :, None], columns[:, None, :]]
     return crops.permute(0, 3, 1, 2).contiguous()
-
-
-@_apply.register
-def _(transform: RandomFlip, images: Tensor) -> Tensor:
-    if transform.direction != "horizontal":
-        raise TypeError(f"transform_batch: only horizontal flips have a batched form: {transform}")
-    _change(images, _draw(images, transform.prob), lambda x: x.flip(-1))
-    return images
 
 
 @_apply.register
@@ -172,13 +155,16 @@ def _sample(images: Tensor, pixels: Tensor, mode: str, fill: float) -> Tensor:
     return _to_bytes(values + fill)
 
 
-def _warp(images: Tensor, forward: list[list[float]], mode: str, fill: float) -> Tensor:
-    """The images under an affine map of pixels, given as the rows of [x', y'] = A [x, y, 1]."""
+def _warp(images: Tensor, backward: list[list[float]], mode: str) -> Tensor:
+    """The images under an affine map, with grey borders.
+
+    ``backward`` holds the rows of [x, y] = A [x', y', 1], from a place in the result to one in the
+    image; the centre of the first pixel is at (.5, .5).
+    """
     height, width = images.shape[-2:]
-    backward = torch.tensor([*forward, [0.0, 0.0, 1.0]]).inverse()
-    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    pixels = torch.stack([x, y, torch.ones_like(x)], -1).float() @ backward[:2].T
-    return _sample(images, pixels[None].to(images.device), mode, fill)
+    y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+    pixels = torch.stack([x, y, torch.ones_like(x)], -1) @ torch.tensor(backward).T - 0.5
+    return _sample(images, pixels[None].to(images.device), mode, fill=GREY[0])
 
 
 # ---- Colours -------------------------------------------------------------------------------------
@@ -240,7 +226,7 @@ def _(transform: vision.RandomGrayscale, images: Tensor) -> Tensor:
 
 
 @_apply.register
-def _(transform: ops.GaussianBlur, images: Tensor) -> Tensor:
+def _(transform: GaussianBlur, images: Tensor) -> Tensor:
     chosen = _draw(images, transform.prob)
     if transform.radius is None:
         if transform.magnitude_std != "inf":
@@ -266,110 +252,67 @@ def _(transform: ops.GaussianBlur, images: Tensor) -> Tensor:
 
 
 @_apply.register
-def _(transform: ops.Cutout, images: Tensor) -> Tensor:
-    size = (transform.shape,) * 2 if isinstance(transform.shape, int) else transform.shape
-    chosen = _draw(images, transform.prob)
+def _(transform: SquareCutout, images: Tensor) -> Tensor:
+    def inside(extent: int) -> Tensor:
+        offset = torch.arange(extent) - torch.randint(extent, (len(images), 1))
+        return ((-transform.size // 2 <= offset) & (offset < transform.size // 2)).to(images.device)
 
-    def inside(extent: int, cut: int) -> Tensor:
-        begin = (extent * torch.rand(len(chosen), 1) - cut / 2).clamp(min=0).floor()
-        place = torch.arange(extent)
-        return ((place >= begin) & (place < begin + cut)).to(images.device)
-
-    rows, columns = (inside(images.size(2 + i), cut) for i, cut in enumerate(size))
-    hole = (rows[:, :, None] & columns[:, None, :])[:, None]
-    _change(images, chosen, lambda x: x.masked_fill(hole, transform.pad_val))
-    return images
-
-
-# ---- The operations of AutoAugment, each of one magnitude and either sign ------------------------
+    rows, columns = inside(images.size(2)), inside(images.size(3))
+    return images.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0)
 
 
 @_apply.register
-def _(transform: ops.BaseAugTransform, images: Tensor) -> Tensor:
-    chosen = _draw(images, transform.prob)
-    negative = torch.rand(len(chosen)) < transform.random_negative_prob
-    for sign, part in ((1, chosen[~negative]), (-1, chosen[negative])):
-        _change(images, part, lambda x, sign=sign: _operate(transform, x, sign))
+def _(transform: CIFAR10Policy, images: Tensor) -> Tensor:
+    choice = torch.randint(len(transform.policies), (len(images),))
+    for i, policy in enumerate(transform.policies):
+        part = (choice == i).nonzero().squeeze(1)
+        for operation, probability, level in policy:
+            chosen = part[_draw(part, probability)]
+            negative = torch.rand(len(chosen)) < 0.5
+            for sign, signed in ((1, chosen[~negative]), (-1, chosen[negative])):
+                change = functools.partial(_operate, operation=operation, level=level, sign=sign)
+                _change(images, signed, change)
     return images
 
 
-@functools.singledispatch
-def _operate(transform: object, images: Tensor, sign: int) -> Tensor:
-    raise TypeError(f"transform_batch: there is no batched form of {transform!r}")
-
-
-@_operate.register
-def _(transform: ops.Shear, images: Tensor, sign: int) -> Tensor:
-    slope = sign * transform.magnitude
-    horizontal = transform.direction == "horizontal"
-    forward = [[1, slope, 0], [0, 1, 0]] if horizontal else [[1, 0, 0], [slope, 1, 0]]
-    return _warp(images, forward, transform.interpolation, transform.pad_val)
-
-
-@_operate.register
-def _(transform: ops.Translate, images: Tensor, sign: int) -> Tensor:
+def _operate(images: Tensor, operation: str, level: int | None, sign: int) -> Tensor:
+    """The images after one of AutoAugment's operations."""
+    if operation in ("AutoContrast", "Equalize", "Invert"):
+        return getattr(vision_functional, operation.lower())(images)
+    strength = STRONGEST[operation] * level / 9
+    signed, factor = sign * strength, 1 + sign * strength
     height, width = images.shape[-2:]
-    x, y = (width, 0) if transform.direction == "horizontal" else (0, height)
-    by = sign * transform.magnitude
-    return _warp(
-        images, [[1, 0, by * x], [0, 1, by * y]], transform.interpolation, transform.pad_val
-    )
+    match operation:
+        case "Brightness":
+            return _blend(images, 0.0, factor)
+        case "Color":
+            return _blend(images, _grey(images), factor)
+        case "Contrast":
+            return _blend(images, _mean_grey(images), factor)
+        case "Sharpness":
+            return _blend(images, _smooth(images), factor)
+        case "Posterize":
+            return vision_functional.posterize(images, 8 - round(strength))
+        case "Solarize":
+            return torch.where(images < 256 - strength, images, 255 - images)
+        case "ShearY":
+            return _warp(images, [[1.0, 0.0, 0.0], [signed, 1.0, 0.0]], "bicubic")
+        case "TranslateX":
+            return _warp(images, [[1.0, 0.0, signed * width], [0.0, 1.0, 0.0]], "nearest")
+        case "TranslateY":
+            return _warp(images, [[1.0, 0.0, 0.0], [0.0, 1.0, signed * height]], "nearest")
+        case "Rotate":
+            cos, sin = math.cos(math.radians(strength)), math.sin(math.radians(strength))
+            x, y = width / 2, height / 2
+            rows = [[cos, -sin, x - cos * x + sin * y], [sin, cos, y - sin * x - cos * y]]
+            return _warp(images, rows, "nearest")
+    raise AssertionError(operation)
 
 
-@_operate.register
-def _(transform: ops.Rotate, images: Tensor, sign: int) -> Tensor:
-    angle = math.radians(sign * transform.angle)
-    cos, sin = math.cos(angle), math.sin(angle)
-    x, y = (images.size(3) - 1) / 2, (images.size(2) - 1) / 2
-    forward = [[cos, -sin, x - cos * x + sin * y], [sin, cos, y - sin * x - cos * y]]
-    return _warp(images, forward, transform.interpolation, transform.pad_val)
-
-
-@_operate.register
-def _(transform: ops.AutoContrast, images: Tensor, sign: int) -> Tensor:
-    return vision_functional.autocontrast(images)
-
-
-@_operate.register
-def _(transform: ops.Invert, images: Tensor, sign: int) -> Tensor:
-    return vision_functional.invert(images)
-
-
-@_operate.register
-def _(transform: ops.Equalize, images: Tensor, sign: int) -> Tensor:
-    return vision_functional.equalize(images)
-
-
-@_operate.register
-def _(transform: ops.Solarize, images: Tensor, sign: int) -> Tensor:
-    return torch.where(images < transform.thr, images, 255 - images)
-
-
-@_operate.register
-def _(transform: ops.Posterize, images: Tensor, sign: int) -> Tensor:
-    return vision_functional.posterize(images, math.ceil(transform.bits))
-
-
-@_operate.register
-def _(transform: ops.Contrast, images: Tensor, sign: int) -> Tensor:
-    return _blend(images, _mean_grey(images), 1 + sign * transform.magnitude)
-
-
-@_operate.register
-def _(transform: ops.ColorTransform, images: Tensor, sign: int) -> Tensor:
-    return _blend(images, _grey(images), 1 + sign * transform.magnitude)
-
-
-@_operate.register
-def _(transform: ops.Brightness, images: Tensor, sign: int) -> Tensor:
-    return _blend(images, 0.0, 1 + sign * transform.magnitude)
-
-
-@_operate.register
-def _(transform: ops.Sharpness, images: Tensor, sign: int) -> Tensor:
+def _smooth(images: Tensor) -> Tensor:
+    """What Pillow sharpens against: its SMOOTH filter, which leaves the border as it is."""
     kernel = torch.ones(3, 1, 3, 3, device=images.device) / 13
     kernel[:, :, 1, 1] = 5 / 13
-    padded = F.pad(images.float(), [1] * 4, mode="reflect")
-    return _blend(
-        images, F.conv2d(padded, kernel, groups=3).round_(), 1 + sign * transform.magnitude
-    )
+    smooth = images.float()
+    smooth[..., 1:-1, 1:-1] = F.conv2d(images.float(), kernel, groups=3).round_()
+    return smooth

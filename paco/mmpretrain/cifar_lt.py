@@ -21,7 +21,7 @@ class _LongTailed:
         data_root: str,
         split: str = "train",
         imbalance_factor: float = 100,
-        seed: int | None = 0,
+        seed: int = 0,
         **kwargs,
     ) -> None:
         self.imbalance_factor = imbalance_factor
@@ -31,7 +31,8 @@ class _LongTailed:
     def load_data_list(self) -> list[dict]:
         """Loads the split; of the training split, the long-tailed part."""
         folder = os.path.join(self.data_prefix["root"], self.split)
-        samples = self._load_folder(folder) if os.path.isdir(folder) else super().load_data_list()
+        of_folders = os.path.isdir(folder)
+        samples = self._load_folder(folder) if of_folders else super().load_data_list()
         if self.split != "train":
             return samples
         labels = [sample["gt_label"] for sample in samples]
@@ -46,13 +47,14 @@ class _LongTailed:
                     f"{type(self).__name__}: imbalance factor {self.imbalance_factor:g} takes "
                     f"{count} images of class {name!r}, and {self.data_prefix['root']} has {n}"
                 )
-        if self.seed is not None:
-            return [samples[i] for i in longtail.long_tailed_subset(labels, counts, self.seed)]
+        # The published choice: one generator shuffles one class after another.
+        generator = np.random.RandomState(self.seed)
         chosen = []
-        for sample in samples:
-            if counts[sample["gt_label"]] > 0:
-                counts[sample["gt_label"]] -= 1
-                chosen.append(sample)
+        for label, count in enumerate(counts):
+            members = np.flatnonzero(np.asarray(labels) == label)
+            if not of_folders:
+                generator.shuffle(members)
+            chosen += [samples[i] for i in members[:count]]
         return chosen
 
     def _load_folder(self, folder: str) -> list[dict]:
@@ -98,7 +100,8 @@ class CIFAR100LT(_LongTailed, CIFAR100):
             of image folders ``train/<class>/*`` and ``test/<class>/*``.
         split (str): "train" or "test", which is left whole. Defaults to "train".
         imbalance_factor (float): IF, the largest class over the smallest. Defaults to 100.
-        seed (int, optional): Of the shuffle that chooses a class's images; None takes the first
-            ones in the order they are stored in. Defaults to 0.
+        seed (int): Of the shuffle that chooses a class's images from the archive; the published
+            figures are for 0. Image folders are not shuffled: a class's first images, by name,
+            are taken. Defaults to 0.
         **kwargs: Of :class:`mmpretrain.datasets.CIFAR100`.
     """

@@ -18,6 +18,8 @@ class Projector(Sequential):
         num_layers (int): How many Linear layers, at least 1; 2 in PaCo, 3 in GPaCo.
         norm (bool): BatchNorm before each activation; PaCo has it, GPaCo has not.
         act_cfg (dict): The activation. Defaults to ReLU; GPaCo's vision transformers have GELU.
+        kaiming_last (bool): Draw the last layer's weights by He's method, by fan-in, as the code of
+            long-tailed CIFAR does. All else is torch's initialisation. Defaults to False.
         init_cfg (dict | list[dict], optional): Initialisation. Defaults to torch's.
     """
 
@@ -28,6 +30,7 @@ class Projector(Sequential):
         num_layers: int,
         norm: bool,
         act_cfg: dict = dict(type="ReLU", inplace=True),  # noqa: B006
+        kaiming_last: bool = False,
         init_cfg: dict | list | None = None,
     ) -> None:
         if num_layers < 1:
@@ -38,4 +41,7 @@ class Projector(Sequential):
             if norm:
                 layers.append(nn.BatchNorm1d(in_channels))
             layers.append(build_activation_layer(act_cfg))
-        super().__init__(*layers, nn.Linear(in_channels, out_channels), init_cfg=init_cfg)
+        last = nn.Linear(in_channels, out_channels)
+        if kaiming_last:
+            nn.init.kaiming_normal_(last.weight)
+        super().__init__(*layers, last, init_cfg=init_cfg)

@@ -3,6 +3,7 @@
 import copy
 import functools
 import json
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from digits_runs import CONFIGS
 from image_files import write_image
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper, build_optim_wrapper
+from mmengine.registry import PARAM_SCHEDULERS
 from mmpretrain.registry import DATASETS, MODELS, TRANSFORMS
 
 
@@ -254,14 +256,42 @@ def test_its_optimizer_is_sgd_with_the_published_schedule(name):
     config = load(name)
     assert config.optim_wrapper.optimizer.type == "SGD"
     assert config.optim_wrapper.optimizer.momentum == 0.9
-    epochs = config.train_cfg.max_epochs
+    published = step_schedule if name in SMALL_IMAGES else cosine_schedule
+    expected = [
+        published(epoch, config.train_cfg.max_epochs)
+        for epoch in range(config.train_cfg.max_epochs)
+    ]
+    assert learning_rates(config) == pytest.approx(expected, rel=1e-9)
+
+
+def step_schedule(epoch: int, epochs: int) -> float:
+    """An epoch's learning rate over the base rate in CIFAR's script; epochs count from 0."""
+    if epoch <= 10:
+        return (epoch + 1) / 10
+    return 0.01 if epoch > 360 else 0.1 if epoch > 320 else 1.0
+
+
+def cosine_schedule(epoch: int, epochs: int) -> float:
+    """That of every other script."""
     warmup = 5 if epochs == 30 else 10
-    if name in SMALL_IMAGES:
-        decay = dict(type="MultiStepLR", by_epoch=True, milestones=[320, 360], gamma=0.1)
-    else:
-        decay = dict(type="CosineAnnealingLR", by_epoch=True, begin=warmup, end=epochs)
-    start = dict(type="LinearLR", start_factor=1 / warmup, by_epoch=True, begin=0, end=warmup)
-    assert config.param_scheduler == [start, decay]
+    if epoch < warmup:
+        return (epoch + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (epoch - warmup + 1) / (epochs - warmup + 1)))
+
+
+def learning_rates(config: Config) -> list[float]:
+    """Each epoch's learning rate over the config's own, as the toolbox's schedulers set it."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedulers = [
+        PARAM_SCHEDULERS.build(dict(scheduler, optimizer=optimizer))
+        for scheduler in config.param_scheduler
+    ]
+    rates = []
+    for _ in range(config.train_cfg.max_epochs):
+        rates.append(optimizer.param_groups[0]["lr"])
+        for scheduler in schedulers:
+            scheduler.step()
+    return rates
 
 
 @pytest.mark.parametrize("name", LARGE_IMAGES)
@@ -337,12 +367,15 @@ def views_of(config: Config) -> str:
 def small_view_of(steps: list) -> str:
     """The name of a view of 32 x 32 pixels whose every setting is the published one."""
     steps = [step.to_dict() for step in steps]
-    if steps[0]["type"] == "RandomCrop":
-        crop, flip, augment, cutout = steps
-        assert crop == dict(type="RandomCrop", crop_size=32, padding=4)
-        assert flip == dict(type="RandomFlip", prob=0.5, direction="horizontal")
-        assert augment == dict(type="AutoAugment", policies="cifar10")
-        assert cutout == dict(type="Cutout", shape=16, pad_val=0, prob=1.0)
+    if steps[-1]["type"] == "SquareCutout":
+        assert steps == [
+            dict(type="NumpyToPIL"),
+            dict(type="torchvision/RandomCrop", size=32, padding=4),
+            dict(type="torchvision/RandomHorizontalFlip"),
+            dict(type="CIFAR10Policy"),
+            dict(type="PILToNumpy"),
+            dict(type="SquareCutout", size=16),
+        ]
         return "autoaug+cutout"
     jitter = dict(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
     *steps, blur = steps

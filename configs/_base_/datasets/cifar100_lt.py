@@ -6,11 +6,13 @@ data_preprocessor = dict(
 )
 
 anchor_view = [
-    dict(type="RandomCrop", crop_size=32, padding=4),
-    dict(type="RandomFlip", prob=0.5, direction="horizontal"),
-    dict(type="AutoAugment", policies="cifar10"),
+    dict(type="NumpyToPIL"),
+    dict(type="torchvision/RandomCrop", size=32, padding=4),
+    dict(type="torchvision/RandomHorizontalFlip"),
+    dict(type="CIFAR10Policy"),
+    dict(type="PILToNumpy"),
     # A black hole, as in the published code, which cuts before it normalises.
-    dict(type="Cutout", shape=16, pad_val=0, prob=1.0),
+    dict(type="SquareCutout", size=16),
 ]
 
 train_dataloader = dict(

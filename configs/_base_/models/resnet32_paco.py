@@ -12,7 +12,7 @@ model = dict(
             type="Projector",
             num_layers=2,
             norm=True,
-            init_cfg=dict(type="Kaiming", layer="Linear", mode="fan_in"),
+            kaiming_last=True,
         ),
         loss=dict(type="PaCoLoss", alpha=0.01, temperature=0.05),
     ),

@@ -1,7 +1,8 @@
 optim_wrapper = dict(optimizer=dict(type="SGD", lr=0.02, momentum=0.9, weight_decay=5e-4))
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.1, by_epoch=True, begin=0, end=10),
-    dict(type="CosineAnnealingLR", by_epoch=True, begin=10, end=400),
+    # The published cosine counts from the last epoch of the warm-up.
+    dict(type="CosineAnnealingLR", by_epoch=True, begin=9, end=400),
 ]
 
 train_cfg = dict(by_epoch=True, max_epochs=400, val_interval=10)

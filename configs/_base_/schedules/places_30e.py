@@ -4,7 +4,8 @@ optim_wrapper = dict(
 )
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.2, by_epoch=True, begin=0, end=5),
-    dict(type="CosineAnnealingLR", by_epoch=True, begin=5, end=30),
+    # The published cosine counts from the last epoch of the warm-up.
+    dict(type="CosineAnnealingLR", by_epoch=True, begin=4, end=30),
 ]
 
 train_cfg = dict(by_epoch=True, max_epochs=30, val_interval=1)
