@@ -67,7 +67,7 @@ class CMakeBuild(build_ext):
         subprocess.run(["cmake", "--build", str(BUILD), "--parallel", jobs], check=True)
         subprocess.run(["cmake", "--install", str(BUILD), "--prefix", prefix], check=True)
 
-    # What setuptools asks for: the files a wheel gets, and where an editable install has them.
+    # Setuptools asks for these: the files a wheel gets, and where an editable install has them.
 
     def get_outputs(self) -> list[str]:
         return [str(self._wheel_prefix / path) for path in self._installed_files()]

@@ -12,9 +12,9 @@
 # function for the whole library, and if it keeps the AVX-512 one, older processors crash.
 
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
-  set(PACO_CPU_CAPABILITIES DEFAULT AVX2 AVX512 AVX512_BF16)
+  set(PACO_CPU_CAPABILITIES DEFAULT AVX2 AVX512 AVX512_BF16 CACHE INTERNAL "")
 else()
-  set(PACO_CPU_CAPABILITIES DEFAULT)
+  set(PACO_CPU_CAPABILITIES DEFAULT CACHE INTERNAL "")
 endif()
 set(_paco_flags_DEFAULT)
 set(_paco_flags_AVX2 -mavx2 -mfma -mf16c)
@@ -31,7 +31,7 @@ function(paco_cpu_capability_sources target)
     # (omp simd reduction), and evaluate both sides of a selection.
     target_compile_options(${objects} PRIVATE -O3 -fopenmp-simd -fno-math-errno -fno-trapping-math
                            ${_paco_flags_${capability}})
-    target_link_libraries(${objects} PRIVATE paco_compile_options)
+    target_link_libraries(${objects} PRIVATE $<TARGET_NAME_IF_EXISTS:paco_compile_options>)
     target_sources(${target} PRIVATE $<TARGET_OBJECTS:${objects}>)
   endforeach()
 endfunction()

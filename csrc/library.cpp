@@ -1,12 +1,12 @@
 // Every operator schema of libpaco. Public schemas are a promise: a TorchScript file that one
 // release saves loads in the next, so arguments are only ever appended, with a default.
 //
-// Kernels register themselves beside their arithmetic:
-//   ops/cpu, ops/cuda      one device each
-//   ops/aten               any device, on top of ATen; used where no device kernel is registered
-//   ops/meta               shapes and dtypes, for torch.compile and torch.export
-//   ops/autograd           derivatives
-//   ops/autocast           what mixed precision means for the operator
+// Kernels are registered in ops, a file for each dispatch key:
+//   cpu.cpp, cuda.cpp   one device each; the arithmetic is in kernels
+//   composite.cpp       any device, on top of ATen; used where no device kernel is registered
+//   meta.cpp            shapes and dtypes, for torch.compile and torch.export
+//   autograd.cpp        derivatives
+//   autocast.cpp        what mixed precision means for the operator
 
 #include <torch/library.h>
 
@@ -14,9 +14,9 @@ TORCH_LIBRARY(paco, m) {
   // The PaCo loss and its relatives, a scalar. See ops/paco_loss.h.
   m.def(
       "paco_loss(Tensor features, Tensor labels, Tensor? center_logits=None, Tensor? queue=None, "
-      "Tensor? queue_labels=None, *, SymInt num_anchors, Tensor? queue_size=None, float alpha, "
-      "float beta=1.0, float gamma=1.0, float temperature, float? base_temperature=None, "
-      "float label_smoothing=0.0, Tensor? anchor_weight=None) -> Tensor");
+      "Tensor? queue_labels=None, Tensor? num_valid=None, Tensor? anchor_weight=None, "
+      "SymInt? num_anchors=None, float beta=1.0, float gamma=1.0, float? base_temperature=None, "
+      "float label_smoothing=0.0, *, float alpha, float temperature) -> Tensor");
 
   // The loss, and what the backward pass needs of the forward pass. With A anchors:
   //   loss           []
@@ -26,23 +26,23 @@ TORCH_LIBRARY(paco, m) {
   //                          features_grad
   m.def(
       "paco_loss_forward(Tensor features, Tensor labels, Tensor? center_logits, Tensor? queue, "
-      "Tensor? queue_labels, *, SymInt num_anchors, Tensor? queue_size, float alpha, float beta, "
-      "float gamma, float temperature, float base_temperature, float label_smoothing, "
-      "Tensor? anchor_weight, bool features_grad) -> "
+      "Tensor? queue_labels, Tensor? num_valid, Tensor? anchor_weight, SymInt? num_anchors, "
+      "float beta, float gamma, float? base_temperature, float label_smoothing, float alpha, "
+      "float temperature, bool features_grad) -> "
       "(Tensor loss, Tensor log_partition, Tensor pair_weight, Tensor anchor_grad)");
 
   // A gradient that its flag does not ask for is empty.
   m.def(
       "paco_loss_backward(Tensor grad_loss, Tensor features, Tensor labels, Tensor? center_logits, "
-      "Tensor? anchor_weight, Tensor log_partition, Tensor pair_weight, Tensor anchor_grad, *, "
-      "float alpha, float beta, float gamma, float temperature, float base_temperature, "
-      "float label_smoothing, bool features_grad, bool center_logits_grad) -> "
+      "Tensor? anchor_weight, Tensor log_partition, Tensor pair_weight, Tensor anchor_grad, "
+      "float beta, float gamma, float? base_temperature, float label_smoothing, float alpha, "
+      "float temperature, bool features_grad, bool center_logits_grad) -> "
       "(Tensor grad_features, Tensor grad_center_logits)");
 
   // Logits of the class centers, the class prior added. See ops/center_logits.h.
   m.def(
-      "center_logits(Tensor x, Tensor weight, Tensor? bias=None, Tensor? log_prior=None, *, "
-      "float supt=1.0, bool cosine=False) -> Tensor");
+      "center_logits(Tensor x, Tensor weight, Tensor? bias=None, Tensor? log_prior=None, "
+      "float center_temperature=1.0, float tau=1.0, float? scale=None) -> Tensor");
 
   // Writes keys and labels into a ring buffer. See ops/queue_enqueue.h.
   m.def(

@@ -7,12 +7,18 @@
 #include <optional>
 
 #include "../ops/center_logits.h"
+#include "../ops/checks.h"
+#include "log_prior.h"
 
 namespace paco::nn {
 namespace {
 
-std::optional<torch::Tensor> if_defined(const torch::Tensor& tensor) {
-  return tensor.defined() ? std::make_optional(tensor) : std::nullopt;
+torch::Tensor logits(const ClassCentersImpl& centers, const torch::Tensor& x,
+                     const std::optional<torch::Tensor>& log_prior) {
+  const ClassCentersOptions& options = centers.options;
+  const auto bias = centers.bias.defined() ? std::make_optional(centers.bias) : std::nullopt;
+  return center_logits(x, centers.weight, bias, log_prior, options.center_temperature, options.tau,
+                       options.scale);
 }
 
 }  // namespace
@@ -20,10 +26,10 @@ std::optional<torch::Tensor> if_defined(const torch::Tensor& tensor) {
 ClassCentersImpl::ClassCentersImpl(int64_t in_features, int64_t num_classes,
                                    const ClassCentersOptions& options)
     : options(options) {
-  TORCH_CHECK_VALUE(options.supt > 0 && std::isfinite(options.supt),
-                    "ClassCenters: supt must be finite and > 0, got ", options.supt);
+  check_center_options("ClassCenters", options.bias.value_or(false), options.center_temperature,
+                       options.tau, options.scale);
   weight = register_parameter("weight", torch::empty({num_classes, in_features}));
-  if (options.bias) {
+  if (options.bias.value_or(!options.scale)) {
     bias = register_parameter("bias", torch::empty({num_classes}));
   }
   log_prior = register_buffer("log_prior", torch::zeros({num_classes}, torch::kFloat32));
@@ -47,11 +53,11 @@ void ClassCentersImpl::set_class_counts(const torch::Tensor& class_counts) {
 }
 
 torch::Tensor ClassCentersImpl::forward(const torch::Tensor& x) {
-  return center_logits(x, weight, if_defined(bias), log_prior, options.supt, options.cosine);
+  return logits(*this, x, log_prior);
 }
 
 torch::Tensor ClassCentersImpl::predict(const torch::Tensor& x) const {
-  return center_logits(x, weight, if_defined(bias), std::nullopt, options.supt, options.cosine);
+  return logits(*this, x, std::nullopt);
 }
 
 void ClassCentersImpl::to(torch::Device device, torch::Dtype dtype, bool non_blocking) {

@@ -3,23 +3,29 @@
 #include <torch/nn/module.h>
 #include <torch/nn/pimpl.h>
 
+#include <optional>
+
 #include "../macros.h"
 
 namespace paco::nn {
 
 struct ClassCentersOptions {
-  bool bias = true;     ///< learn an additive bias
-  double supt = 1.0;    ///< temperature of the centers, > 0
-  bool cosine = false;  ///< compare directions only: features and centers scaled to unit length
+  /// Learn an additive bias; by default where there is no scale, with which there can be none.
+  std::optional<bool> bias = std::nullopt;
+  double center_temperature = 1.0;  ///< divides the linear logits, > 0; 1 with a scale
+  double tau = 1.0;                 ///< weight of the log prior, >= 0
+  /// Multiplies the cosine of features and centers, > 0; absent for a linear classifier.
+  std::optional<double> scale = std::nullopt;
 };
 
 /// Learnable class centers, one more positive for each anchor and the classifier (PaCo, sec. 3).
 ///
-/// Training logits are (w_c . x_i + b_c + log pi_c) / supt; the prior is left out at inference.
+/// Training logits are (w_c . x_i + b_c) / center_temperature + tau log pi_c or, with a scale,
+/// scale cos(w_c, x_i) + tau log pi_c; the prior is left out at inference.
 class PACO_API ClassCentersImpl : public torch::nn::Module {
  public:
   /// Centers for C = num_classes in the space of the pooled features, F = in_features. Throws
-  /// c10::ValueError for a supt outside its range.
+  /// c10::ValueError for an option outside its range.
   ClassCentersImpl(int64_t in_features, int64_t num_classes,
                    const ClassCentersOptions& options = {});
 
@@ -37,7 +43,7 @@ class PACO_API ClassCentersImpl : public torch::nn::Module {
   /// Inference logits [A, C], the prior left out.
   torch::Tensor predict(const torch::Tensor& x) const;
 
-  /// As of every module, except that log_prior stays float32.
+  /// Converts the module, except that log_prior stays float32.
   void to(torch::Device device, torch::Dtype dtype, bool non_blocking = false) override;
   void to(torch::Dtype dtype, bool non_blocking = false) override;
   using torch::nn::Module::to;

@@ -18,7 +18,7 @@ template <typename Encoder>
 class MomentumEncoderImpl : public torch::nn::Module {
  public:
   /// A copy of `query`. A momentum outside [0, 1] is refused by update().
-  MomentumEncoderImpl(const Encoder& query, double momentum)
+  explicit MomentumEncoderImpl(const Encoder& query, double momentum = 0.999)
       : encoder(this->register_module(
             "encoder",
             Encoder(std::dynamic_pointer_cast<typename Encoder::ContainedType>(query->clone())))),
@@ -33,14 +33,14 @@ class MomentumEncoderImpl : public torch::nn::Module {
     momentum_update_(encoder->parameters(), query->parameters(), momentum);
   }
 
-  /// What the copy makes of x, without a gradient.
+  /// The copy's output for x, without a gradient.
   torch::Tensor forward(const torch::Tensor& x) {
     const at::NoGradGuard no_grad;
     return encoder->forward(x);
   }
 
   Encoder encoder;        ///< submodule "encoder"
-  const double momentum;  ///< 0.999 in the paper
+  const double momentum;  ///< in [0, 1]
 };
 
 /// Holds a MomentumEncoderImpl, as TORCH_MODULE's holders do.

@@ -18,11 +18,12 @@ class PACO_API PaCoLossImpl : public torch::nn::Module {
 
   /// The scalar loss. See paco::paco_loss.
   torch::Tensor forward(const torch::Tensor& features, const torch::Tensor& labels,
-                        const std::optional<torch::Tensor>& center_logits,
-                        const std::optional<torch::Tensor>& queue,
-                        const std::optional<torch::Tensor>& queue_labels, int64_t num_anchors,
-                        const std::optional<torch::Tensor>& queue_size = std::nullopt,
-                        const std::optional<torch::Tensor>& anchor_weight = std::nullopt);
+                        const std::optional<torch::Tensor>& center_logits = std::nullopt,
+                        const std::optional<torch::Tensor>& queue = std::nullopt,
+                        const std::optional<torch::Tensor>& queue_labels = std::nullopt,
+                        const std::optional<torch::Tensor>& num_valid = std::nullopt,
+                        const std::optional<torch::Tensor>& anchor_weight = std::nullopt,
+                        std::optional<int64_t> num_anchors = std::nullopt);
 
   const PaCoLossOptions options;
 };

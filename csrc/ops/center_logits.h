@@ -8,15 +8,20 @@
 
 namespace paco {
 
-/// Logits of the class centers, s_ic = (w_c . x_i + b_c + log pi_c) / supt (PaCo, ICCV 2021, sec.
-/// 3).
+/// Logits of the class centers (PaCo, ICCV 2021, sec. 3),
+///
+///     s_ic = (w_c . x_i + b_c) / center_temperature + tau log pi_c
+///
+/// or, with a scale, s_ic = scale cos(w_c, x_i) + tau log pi_c.
 ///
 /// - x: [A, F], floating.
 /// - weight: [C, F], one center a class; of the dtype of x.
-/// - bias: [C], of the dtype of x; optional.
-/// - log_prior: log of the class prior, float32 [C] (see log_prior); absent at inference.
-/// - supt: temperature of the centers, > 0.
-/// - cosine: scale the rows of x and weight to unit length first.
+/// - bias: [C], of the dtype of x; optional, and none with a scale.
+/// - log_prior: log of the class prior, float32 [C] (paco::log_prior, in nn/log_prior.h); absent at
+/// inference.
+/// - center_temperature: > 0; 1 with a scale.
+/// - tau: weight of the prior, >= 0.
+/// - scale: of the cosine, > 0; absent for a linear classifier.
 ///
 /// Returns [A, C] of the dtype that type promotion gives: with a log_prior float32 at least, so
 /// that the prior is never rounded. Differentiable in every tensor. Throws c10::ValueError, naming
@@ -24,10 +29,7 @@ namespace paco {
 PACO_API at::Tensor center_logits(const at::Tensor& x, const at::Tensor& weight,
                                   const std::optional<at::Tensor>& bias = std::nullopt,
                                   const std::optional<at::Tensor>& log_prior = std::nullopt,
-                                  double supt = 1.0, bool cosine = false);
-
-/// log(n_c / sum n + 1e-9), float32 [C], of the class counts n: [C], any real dtype, >= 0.
-/// Throws c10::ValueError for an empty, negative or all-zero count.
-PACO_API at::Tensor log_prior(const at::Tensor& class_counts);
+                                  double center_temperature = 1.0, double tau = 1.0,
+                                  std::optional<double> scale = std::nullopt);
 
 }  // namespace paco

@@ -38,24 +38,25 @@ struct PaCoLossOptions {
 /// - center_logits: s, [A, C], of the dtype of `features` or of the result; optional.
 /// - queue: past keys, [K, D], of the dtype of `features`; optional.
 /// - queue_labels: int64 [K], those of valid rows like `labels`; given together with `queue`.
-/// - num_anchors: A, 1 <= A <= M.
-/// - queue_size: one int64 on the device of `queue`, how many of its leading rows are valid; all of
+/// - num_valid: one int64 on the device of `queue`, how many of its leading rows are valid; all of
 ///   them where absent.
 /// - anchor_weight: [A], >= 0; no gradient flows to it; optional.
+/// - num_anchors: A, 1 <= A <= M; where absent, the rows of center_logits, or else of features.
 ///
 /// Returns a scalar, float64 for float64 features, else float32. The gradient flows to `features`,
 /// as anchors and as contrast, and to `center_logits`; a second derivative is an error. A NaN or an
 /// infinity in an input gives NaN.
 ///
 /// Throws c10::ValueError, naming the argument and its value. Values that live on a GPU (labels,
-/// queue_labels, queue_size, anchor_weight) are checked there without a synchronisation: a bad one
+/// queue_labels, num_valid, anchor_weight) are checked there without a synchronisation: a bad one
 /// trips a device assertion, which the next synchronising call reports.
 PACO_API at::Tensor paco_loss(const at::Tensor& features, const at::Tensor& labels,
                               const std::optional<at::Tensor>& center_logits,
                               const std::optional<at::Tensor>& queue,
                               const std::optional<at::Tensor>& queue_labels,
-                              c10::SymInt num_anchors, const std::optional<at::Tensor>& queue_size,
-                              const PaCoLossOptions& options,
-                              const std::optional<at::Tensor>& anchor_weight = std::nullopt);
+                              const std::optional<at::Tensor>& num_valid,
+                              const std::optional<at::Tensor>& anchor_weight,
+                              std::optional<c10::SymInt> num_anchors,
+                              const PaCoLossOptions& options);
 
 }  // namespace paco

@@ -1,7 +1,6 @@
 #include "queue_enqueue.h"
 
 #include <ATen/core/dispatch/Dispatcher.h>
-#include <torch/library.h>
 
 namespace paco {
 

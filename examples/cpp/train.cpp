@@ -64,10 +64,7 @@ struct EncoderImpl : nn::Cloneable<EncoderImpl> {
                                     nn::Linear(kWidth, kDim)));
   }
 
-  Tensor project(const Tensor& pooled) {
-    return nn::functional::normalize(projector->forward(pooled));
-  }
-  Tensor forward(const Tensor& images) { return project(backbone->forward(images)); }
+  Tensor forward(const Tensor& images) { return projector->forward(backbone->forward(images)); }
 
   nn::Sequential backbone{nullptr};
   nn::Sequential projector{nullptr};
@@ -79,34 +76,24 @@ struct ModelImpl : nn::Module {
   ModelImpl()
       : query(register_module("query", Encoder())),
         key(register_module("key", paco::nn::MomentumEncoder<Encoder>(query, 0.99))),
-        centers(register_module("centers", paco::nn::ClassCenters(kWidth, kClasses))),
-        queue(register_module("queue", paco::nn::FeatureQueue(256, kDim))),
-        loss(register_module(
-            "loss", paco::nn::PaCoLoss(paco::PaCoLossOptions{.alpha = 0.05, .temperature = 0.1}))) {
-  }
+        step(register_module(
+            "step",
+            paco::nn::TrainingStep(
+                paco::nn::PaCoLoss(paco::PaCoLossOptions{.alpha = 0.05, .temperature = 0.1}),
+                paco::nn::FeatureQueue(256, kDim), paco::nn::ClassCenters(kWidth, kClasses)))) {}
 
   // The loss of two views of a batch; afterwards the keys are in the queue.
   Tensor training_step(const Tensor& query_view, const Tensor& key_view, const Tensor& labels) {
     key->update(query);
-    const Tensor keys = key(key_view);
     const Tensor pooled = query->backbone->forward(query_view);
-    const Tensor features = torch::cat({query->project(pooled), keys});
-    const Tensor result =
-        loss(features, torch::cat({labels, labels}), centers(pooled), queue->features,
-             queue->labels, /*num_anchors=*/labels.size(0), queue->num_valid());
-    queue->enqueue(keys, labels);
-    return result;
+    return step(query->projector->forward(pooled), key(key_view), pooled, labels);
   }
 
-  Tensor predict(const Tensor& images) {
-    return centers->predict(query->backbone->forward(images));
-  }
+  Tensor predict(const Tensor& images) { return step->predict(query->backbone->forward(images)); }
 
   Encoder query;
   paco::nn::MomentumEncoder<Encoder> key;
-  paco::nn::ClassCenters centers;
-  paco::nn::FeatureQueue queue;
-  paco::nn::PaCoLoss loss;
+  paco::nn::TrainingStep step;
 };
 TORCH_MODULE(Model);
 
@@ -214,9 +201,9 @@ void train(const std::string& csv, int64_t epochs, const std::string& out,
   const int64_t n = training.labels.size(0);
 
   Model model;
-  model->centers->set_class_counts(counts);
+  model->step->centers->set_class_counts(counts);
   std::vector<Tensor> parameters = model->query->parameters();
-  for (const Tensor& parameter : model->centers->parameters()) {
+  for (const Tensor& parameter : model->step->centers->parameters()) {
     parameters.push_back(parameter);
   }
   torch::optim::SGD optimizer(parameters,

@@ -5,8 +5,8 @@
 // Python writes STEP.pt, with sizes of your choice:
 //
 //   from paco import deploy, nn
-//   step = deploy.TrainingStep(nn.PaCoLoss(alpha=0.05, temperature=0.2),
-//                              nn.FeatureQueue(256, 32), nn.ClassCenters(64, 10))
+//   step = nn.TrainingStep(nn.PaCoLoss(alpha=0.05, temperature=0.2),
+//                          nn.FeatureQueue(256, 32), nn.ClassCenters(64, 10))
 //   deploy.export_training_step(step, "STEP.pt")
 //
 // The encoders are yours. Here they are one small network each, and the data are noisy points

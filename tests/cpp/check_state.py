@@ -14,7 +14,7 @@ if __name__ == "__main__":
         modules = Modules()
         modules.load_state_dict(torch.jit.load(folder / name).state_dict())
         run = torch.jit.load(folder / "modules_run.pt")
-        loss = modules.step(run.pooled, run.labels)
+        loss = modules.take_step(run.pooled, run.labels)
         results.append({"loss": loss.detach(), **modules.state_dict()})
     torch.testing.assert_close(*results, rtol=1e-5, atol=1e-6)
     print("C++ state continues in Python")

@@ -7,10 +7,10 @@ classifier.pt  a small classifier
 modules.pt     all modules with state, and modules_after.pt the same after a step
 modules_run.pt that step's batch and loss
 images.pt      images, labels and Python's logits, as examples/cpp/classify.cpp reads them
+reference_*.pt the functions of paco/reference.py
 digits.csv     scikit-learn's digits, as examples/cpp/train.cpp reads them
 """
 
-import copy
 import sys
 from pathlib import Path
 
@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from paco import deploy
-from paco.nn import ClassCenters, FeatureQueue, PaCoLoss, momentum_update_
+from paco import deploy, reference
+from paco.nn import ClassCenters, FeatureQueue, MomentumEncoder, PaCoLoss, TrainingStep
 
 NUM_STEPS, BATCH, DIM, FEATURES, CLASSES = 4, 6, 5, 7, 4
+CLASS_COUNTS = torch.tensor([50, 20, 7, 2])
 
 
 class Tensors(nn.Module):
@@ -38,33 +38,26 @@ class Tensors(nn.Module):
         pass
 
 
+def new_step() -> TrainingStep:
+    return TrainingStep(
+        PaCoLoss(alpha=0.05, temperature=0.2),
+        FeatureQueue(2 * BATCH - 1, DIM),
+        ClassCenters(FEATURES, CLASSES),
+    )
+
+
 class Modules(nn.Module):
     """Everything that nn/state_test.cpp has, under the same names."""
 
     def __init__(self) -> None:
         super().__init__()
         self.query = nn.Linear(FEATURES, DIM)
-        self.key = nn.Module()
-        self.key.encoder = copy.deepcopy(self.query).requires_grad_(False)
-        self.centers = ClassCenters(FEATURES, CLASSES)
-        self.queue = FeatureQueue(2 * BATCH - 1, DIM)
-        self.loss = PaCoLoss(alpha=0.05, temperature=0.2)
+        self.key = MomentumEncoder(self.query, 0.9)
+        self.step = new_step()
 
-    def step(self, pooled: Tensor, labels: Tensor) -> Tensor:
-        key = self.key.encoder
-        momentum_update_(list(key.parameters()), list(self.query.parameters()), 0.9)
-        keys = F.normalize(key(pooled), dim=1)
-        loss = self.loss(
-            torch.cat([F.normalize(self.query(pooled), dim=1), keys]),
-            torch.cat([labels, labels]),
-            self.centers(pooled),
-            self.queue.features,
-            self.queue.labels,
-            num_anchors=len(labels),
-            queue_size=self.queue.num_valid,
-        )
-        self.queue.enqueue(keys, labels)
-        return loss
+    def take_step(self, pooled: Tensor, labels: Tensor) -> Tensor:
+        self.key.update(self.query)
+        return self.step(self.query(pooled), self.key(pooled), pooled, labels)
 
 
 class Classifier(nn.Module):
@@ -80,12 +73,8 @@ class Classifier(nn.Module):
 
 
 def export_step(folder: Path) -> None:
-    step = deploy.TrainingStep(
-        PaCoLoss(alpha=0.05, temperature=0.2),
-        FeatureQueue(2 * BATCH - 1, DIM),
-        ClassCenters(FEATURES, CLASSES),
-    )
-    step.centers.set_class_counts([50, 20, 7, 2])
+    step = new_step()
+    step.centers.set_class_counts(CLASS_COUNTS)
     deploy.export_training_step(step, folder / "step.pt")
 
     queries = torch.randn(NUM_STEPS, BATCH, DIM, requires_grad=True)
@@ -113,14 +102,14 @@ def export_step(folder: Path) -> None:
 
 def export_modules(folder: Path) -> None:
     modules = Modules()
-    modules.centers.set_class_counts([50, 20, 7, 2])
+    modules.step.centers.set_class_counts(CLASS_COUNTS)
     nn.init.normal_(modules.query.weight)  # away from the key encoder
     pooled = torch.randn(2, BATCH, FEATURES)
     labels = torch.randint(CLASSES, (2, BATCH))
     with torch.no_grad():
-        modules.step(pooled[0], labels[0])  # something in the queue
+        modules.take_step(pooled[0], labels[0])  # something in the queue
         torch.jit.script(modules).save(str(folder / "modules.pt"))
-        loss = modules.step(pooled[1], labels[1])
+        loss = modules.take_step(pooled[1], labels[1])
     torch.jit.script(modules).save(str(folder / "modules_after.pt"))
     save_tensors(folder / "modules_run.pt", pooled=pooled[1], labels=labels[1], loss=loss)
 
@@ -131,6 +120,14 @@ def export_classifier(folder: Path) -> None:
     deploy.export_classifier(model, images[:2], folder / "classifier.pt")
     logits = model(images)
     save_tensors(folder / "images.pt", images=images, labels=logits.argmax(1), logits=logits)
+
+
+def export_reference(folder: Path) -> None:
+    # Without defaults: a file may not have a keyword-only argument after them.
+    for name in reference.__all__:
+        graph = torch.jit.script(getattr(reference, name)).inlined_graph
+        function = torch._C._create_function_from_graph(name, graph)
+        function.save(str(folder / f"reference_{name}.pt"))
 
 
 def export_digits(folder: Path) -> None:
@@ -148,4 +145,5 @@ if __name__ == "__main__":
     export_step(folder)
     export_modules(folder)
     export_classifier(folder)
+    export_reference(folder)
     export_digits(folder)

@@ -1,7 +1,7 @@
 #include <c10/util/Exception.h>
 #include <gtest/gtest.h>
 #include <paco/nn/class_centers.h>
-#include <paco/ops/center_logits.h>
+#include <paco/nn/log_prior.h>
 #include <torch/torch.h>
 
 #include <limits>
@@ -10,13 +10,13 @@ namespace paco::nn {
 namespace {
 
 TEST(ClassCenters, TrainWithThePriorAndPredictWithout) {
-  ClassCenters centers(5, 3, ClassCentersOptions{.supt = 0.5});
+  ClassCenters centers(5, 3, ClassCentersOptions{.center_temperature = 0.5, .tau = 2});
   const torch::Tensor counts = torch::tensor({90, 9, 1});
   centers->set_class_counts(counts);
   const torch::Tensor x = torch::randn({4, 5});
   const torch::Tensor plain = x.matmul(centers->weight.t()) + centers->bias;
   const torch::Tensor prior = log_prior(counts);
-  EXPECT_TRUE(torch::allclose(centers(x), (plain + prior) / 0.5, 1e-5, 1e-6));
+  EXPECT_TRUE(torch::allclose(centers(x), plain / 0.5 + 2 * prior, 1e-5, 1e-6));
   EXPECT_TRUE(torch::allclose(centers->predict(x), plain / 0.5, 1e-5, 1e-6));
 }
 
@@ -29,18 +29,28 @@ TEST(ClassCenters, EqualCountsAreNoPrior) {
 }
 
 TEST(ClassCenters, CosineComparesDirections) {
-  ClassCenters centers(5, 3, ClassCentersOptions{.bias = false, .cosine = true});
+  ClassCenters centers(5, 3, ClassCentersOptions{.scale = 20});
   EXPECT_FALSE(centers->bias.defined());
   const torch::Tensor x = torch::randn({4, 5});
   EXPECT_TRUE(torch::allclose(centers(x), centers(3 * x), 1e-4, 1e-6));
-  EXPECT_LE(centers(x).abs().max().item<float>(), 1 + 1e-5);
+  EXPECT_LE(centers(x).abs().max().item<float>(), 20 + 1e-4);
+  EXPECT_TRUE(torch::allclose(centers->predict(x), centers(x)));
 }
 
 TEST(ClassCenters, NeedAPositiveTemperature) {
-  for (const double supt : {0.0, -0.5, std::numeric_limits<double>::infinity(),
-                            std::numeric_limits<double>::quiet_NaN()}) {
-    EXPECT_THROW(ClassCenters(5, 3, ClassCentersOptions{.supt = supt}), c10::ValueError);
+  for (const double bad : {0.0, -0.5, std::numeric_limits<double>::infinity(),
+                           std::numeric_limits<double>::quiet_NaN()}) {
+    EXPECT_THROW(ClassCenters(5, 3, ClassCentersOptions{.center_temperature = bad}),
+                 c10::ValueError);
+    EXPECT_THROW(ClassCenters(5, 3, ClassCentersOptions{.scale = bad}), c10::ValueError);
   }
+}
+
+TEST(ClassCenters, ScaleLeavesNoPlaceForBiasAndTemperature) {
+  EXPECT_THROW(ClassCenters(5, 3, ClassCentersOptions{.bias = true, .scale = 20}), c10::ValueError);
+  EXPECT_THROW(ClassCenters(5, 3, ClassCentersOptions{.center_temperature = 2, .scale = 20}),
+               c10::ValueError);
+  EXPECT_THROW(ClassCenters(5, 3, ClassCentersOptions{.tau = -1}), c10::ValueError);
 }
 
 TEST(ClassCenters, PriorStaysFloat32) {

@@ -14,26 +14,20 @@
 namespace paco::nn {
 namespace {
 
-namespace F = torch::nn::functional;
 using State = std::map<std::string, torch::Tensor>;
 
 struct ModulesImpl : torch::nn::Module {
   ModulesImpl(int64_t in_features, int64_t dim, int64_t num_classes, int64_t queue_size)
       : query(register_module("query", torch::nn::Linear(in_features, dim))),
         key(register_module("key", MomentumEncoder<torch::nn::Linear>(query, 0.9))),
-        centers(register_module("centers", ClassCenters(in_features, num_classes))),
-        queue(register_module("queue", FeatureQueue(queue_size, dim))),
-        loss(register_module("loss",
-                             PaCoLoss(PaCoLossOptions{.alpha = 0.05, .temperature = 0.2}))) {}
+        step(register_module(
+            "step",
+            TrainingStep(PaCoLoss(PaCoLossOptions{.alpha = 0.05, .temperature = 0.2}),
+                         FeatureQueue(queue_size, dim), ClassCenters(in_features, num_classes)))) {}
 
-  torch::Tensor step(const torch::Tensor& pooled, const torch::Tensor& labels) {
+  torch::Tensor forward(const torch::Tensor& pooled, const torch::Tensor& labels) {
     key->update(query);
-    const torch::Tensor keys = F::normalize(key(pooled));
-    const torch::Tensor result =
-        loss(torch::cat({F::normalize(query(pooled)), keys}), torch::cat({labels, labels}),
-             centers(pooled), queue->features, queue->labels, labels.size(0), queue->num_valid());
-    queue->enqueue(keys, labels);
-    return result;
+    return step(query(pooled), key(pooled), pooled, labels);
   }
 
   State state() const {
@@ -49,9 +43,7 @@ struct ModulesImpl : torch::nn::Module {
 
   torch::nn::Linear query;
   MomentumEncoder<torch::nn::Linear> key;
-  ClassCenters centers;
-  FeatureQueue queue;
-  PaCoLoss loss;
+  TrainingStep step;
 };
 TORCH_MODULE(Modules);
 
@@ -70,8 +62,8 @@ State read_state(const std::string& path) {
 TEST(State, MovesBetweenPythonAndCpp) {
   const std::string folder = PACO_TEST_MODELS;
   const State python = read_state(folder + "/modules.pt");
-  const torch::Tensor centers = python.at("centers.weight");
-  const torch::Tensor queue = python.at("queue.features");
+  const torch::Tensor centers = python.at("step.centers.weight");
+  const torch::Tensor queue = python.at("step.queue.features");
   Modules modules(centers.size(1), queue.size(1), centers.size(0), queue.size(0));
   torch::load(modules, folder + "/modules.pt");
   const State loaded = modules->state();
@@ -86,7 +78,7 @@ TEST(State, MovesBetweenPythonAndCpp) {
   const torch::jit::Module run = torch::jit::load(folder + "/modules_run.pt");
   const torch::NoGradGuard no_grad;
   const torch::Tensor loss =
-      modules->step(run.attr("pooled").toTensor(), run.attr("labels").toTensor());
+      modules->forward(run.attr("pooled").toTensor(), run.attr("labels").toTensor());
   testing::expect_close(loss, run.attr("loss").toTensor());
   const State after = read_state(folder + "/modules_after.pt");
   for (const auto& [name, value] : modules->state()) {

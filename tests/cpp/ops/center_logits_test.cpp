@@ -5,13 +5,13 @@
 
 #include <string>
 
-#include "../support/definition.h"
+#include "../support/oracle.h"
 #include "../support/random.h"
 
 namespace paco::testing {
 namespace {
 
-TEST(CenterLogits, AreTheirDefinition) {
+TEST(CenterLogits, AreTheReference) {
   for (int i = 0; i < 40; ++i) {
     const uint64_t seed = Random::fresh_seed();
     SCOPED_TRACE("seed " + std::to_string(seed));
@@ -24,18 +24,27 @@ TEST(CenterLogits, AreTheirDefinition) {
     std::optional<torch::Tensor> bias;
     std::optional<torch::Tensor> prior;
     std::vector<torch::Tensor> inputs = {x, weight};
-    if (random.chance(0.5)) {
+    std::optional<double> scale;
+    double center_temperature = 1;
+    if (random.chance(0.3)) {
+      scale = random.real(1, 30);
+    } else if (random.chance(0.5)) {
+      center_temperature = random.real(0.1, 2);
+    }
+    if (!scale && random.chance(0.5)) {
       bias = torch::randn({classes}, torch::kFloat64).requires_grad_();
       inputs.push_back(*bias);
     }
     if (random.chance(0.5)) {
-      prior = log_prior(torch::randint(1, 500, {classes}));
+      prior = torch::rand({classes}, torch::kFloat64).log();
     }
-    const double supt = random.real(0.1, 2);
-    const bool cosine = random.chance(0.5);
+    const double tau = random.chance(0.5) ? 1 : random.real(0, 2);
 
-    const torch::Tensor fast = center_logits(x, weight, bias, prior, supt, cosine);
-    const torch::Tensor expected = center_logits_definition(x, weight, bias, prior, supt, cosine);
+    const torch::Tensor fast =
+        center_logits(x, weight, bias, prior, center_temperature, tau, scale);
+    const torch::Tensor expected =
+        reference("center_logits", {x, weight, bias, prior, center_temperature, tau, scale})
+            .toTensor();
     EXPECT_TRUE(torch::allclose(fast, expected, 1e-10, 1e-12));
 
     const torch::Tensor upstream = torch::randn_like(expected);
@@ -56,19 +65,6 @@ TEST(CenterLogits, NameTheBadArgument) {
     EXPECT_EQ(message.find("center_logits: "), 0U) << message;
     EXPECT_NE(message.find("weight"), std::string::npos) << message;
   }
-}
-
-TEST(LogPrior, IsTheLogarithmOfTheClassShares) {
-  const torch::Tensor prior = log_prior(torch::tensor({6, 3, 1, 0}));
-  const torch::Tensor expected =
-      torch::log(torch::tensor({0.6, 0.3, 0.1, 0.0}, torch::kFloat64) + 1e-9);
-  EXPECT_EQ(prior.scalar_type(), torch::kFloat32);
-  EXPECT_TRUE(torch::allclose(prior.to(torch::kFloat64), expected, 1e-6));
-}
-
-TEST(LogPrior, RefusesCountsThatAreNone) {
-  EXPECT_THROW(log_prior(torch::tensor({1, -1})), c10::ValueError);
-  EXPECT_THROW(log_prior(torch::zeros({3})), c10::ValueError);
 }
 
 }  // namespace

@@ -7,7 +7,7 @@
 #include <limits>
 #include <string>
 
-#include "../support/definition.h"
+#include "../support/oracle.h"
 #include "../support/random.h"
 
 namespace paco::testing {
@@ -46,34 +46,38 @@ double relative_error(const torch::Tensor& value, const torch::Tensor& expected,
   return difference / std::max(expected.abs().max().item<double>(), size);
 }
 
-void expect_definition(torch::Dtype dtype, double tolerance) {
+void expect_reference(torch::Dtype dtype, double tolerance) {
   for (int i = 0; i < 60; ++i) {
     const uint64_t seed = Random::fresh_seed();
     SCOPED_TRACE("seed " + std::to_string(seed));
     Random random(seed);
     const LossProblem problem = random_loss_problem(random, dtype);
     const Result fast = evaluate(problem, paco_loss_of);
-    const Result definition = evaluate(problem, paco_loss_definition);
+    const Result expected = evaluate(problem, paco_loss_reference);
     ASSERT_EQ(fast.loss.scalar_type(), dtype);
     ASSERT_EQ(fast.loss.dim(), 0);
     const double temperature = problem.options.temperature;
     const double base_temperature = problem.options.base_temperature.value_or(temperature);
-    EXPECT_LE(relative_error(fast.loss, definition.loss, temperature / base_temperature),
-              tolerance);
+    EXPECT_LE(relative_error(fast.loss, expected.loss, temperature / base_temperature), tolerance);
     // The gradient of one anchor's term.
-    const double size = kUpstream / static_cast<double>(problem.num_anchors) / base_temperature;
-    EXPECT_LE(relative_error(fast.grad_features, definition.grad_features, size), tolerance);
+    const double size =
+        kUpstream /
+        static_cast<double>(problem.center_logits
+                                ? problem.center_logits->size(0)
+                                : problem.num_anchors.value_or(problem.features.size(0))) /
+        base_temperature;
+    EXPECT_LE(relative_error(fast.grad_features, expected.grad_features, size), tolerance);
     if (problem.center_logits) {
-      EXPECT_LE(relative_error(fast.grad_center_logits, definition.grad_center_logits,
-                               size * temperature),
-                tolerance);
+      EXPECT_LE(
+          relative_error(fast.grad_center_logits, expected.grad_center_logits, size * temperature),
+          tolerance);
     }
   }
 }
 
-TEST(PaCoLoss, IsItsDefinitionInFloat64) { expect_definition(torch::kFloat64, 1e-10); }
+TEST(PaCoLoss, IsTheReferenceInFloat64) { expect_reference(torch::kFloat64, 1e-10); }
 
-TEST(PaCoLoss, IsItsDefinitionInFloat32) { expect_definition(torch::kFloat32, 1e-5); }
+TEST(PaCoLoss, IsTheReferenceInFloat32) { expect_reference(torch::kFloat32, 1e-5); }
 
 /// A small problem with everything in it.
 LossProblem sound_problem() {
@@ -84,7 +88,7 @@ LossProblem sound_problem() {
   p.center_logits = torch::randn({3, 3});
   p.queue = unit_rows(5, 4, torch::kFloat32);
   p.queue_labels = torch::tensor({0, 1, 2, 0, 1});
-  p.queue_size = torch::tensor(5);
+  p.num_valid = torch::tensor(5);
   p.options.alpha = 0.05;
   p.options.temperature = 0.2;
   return p;
@@ -130,7 +134,7 @@ TEST(PaCoLoss, HasNoSecondDerivative) {
   const torch::Tensor features = unit_rows(4, 3, torch::kFloat64).requires_grad_();
   const torch::Tensor labels = torch::tensor({0, 1, 0, 1});
   PaCoLossOptions options{.alpha = 1, .temperature = 0.5};
-  const torch::Tensor loss = paco_loss(features, labels, {}, {}, {}, 4, {}, options);
+  const torch::Tensor loss = paco_loss(features, labels, {}, {}, {}, {}, {}, 4, options);
   const torch::Tensor gradient = torch::autograd::grad({loss}, {features}, {}, true, true)[0];
   EXPECT_THROW(gradient.sum().backward(), c10::Error);
 }
@@ -163,7 +167,7 @@ TEST(PaCoLoss, NamesTheBadArgument) {
   expect_error("center_logits", [](LossProblem& p) { p.center_logits = torch::randn({2, 3}); });
   expect_error("queue", [](LossProblem& p) { p.queue = unit_rows(5, 3, torch::kFloat32); });
   expect_error("queue_labels", [](LossProblem& p) { p.queue_labels = std::nullopt; });
-  expect_error("queue_size", [](LossProblem& p) { p.queue_size = torch::tensor(6); });
+  expect_error("num_valid", [](LossProblem& p) { p.num_valid = torch::tensor(6); });
   expect_error("anchor_weight", [](LossProblem& p) { p.anchor_weight = torch::ones({4}); });
 }
 

@@ -9,7 +9,7 @@
 #include <random>
 #include <string>
 
-#include "definition.h"
+#include "oracle.h"
 
 namespace paco::testing {
 
@@ -48,7 +48,8 @@ inline LossProblem random_loss_problem(Random& random, torch::Dtype dtype) {
   const int64_t rows = random.integer(1, 70);
   const int64_t dim = random.integer(1, 40);
   const int64_t classes = random.integer(1, 12);
-  p.num_anchors = random.integer(1, rows);
+  const int64_t anchors = random.integer(1, rows);
+  p.num_anchors = anchors;
   p.features = unit_rows(rows, dim, dtype);
   p.labels = torch::randint(classes, {rows}, torch::kInt64);
   p.options.alpha = random.chance(0.2) ? 0 : random.real(0.01, 1.5);
@@ -59,7 +60,7 @@ inline LossProblem random_loss_problem(Random& random, torch::Dtype dtype) {
     p.options.base_temperature = random.real(0.07, 1);
   }
   if (p.options.alpha == 0 || p.options.gamma == 0 || random.chance(0.7)) {
-    p.center_logits = torch::randn({p.num_anchors, classes}, dtype);
+    p.center_logits = torch::randn({anchors, classes}, dtype);
     p.options.label_smoothing = classes > 1 && random.chance(0.5) ? random.real(0, 0.3) : 0;
   }
   if (random.chance(0.7)) {
@@ -68,15 +69,17 @@ inline LossProblem random_loss_problem(Random& random, torch::Dtype dtype) {
     p.queue_labels = torch::randint(classes, {size}, torch::kInt64);
     if (random.chance(0.6)) {
       const int64_t valid = random.integer(0, size);
-      p.queue_size = torch::tensor(valid);
-      // What lies in the unused rows must not matter.
+      p.num_valid = torch::tensor(valid);
+      // Unused rows must not matter.
       p.queue->slice(0, valid).fill_(std::numeric_limits<double>::quiet_NaN());
       p.queue_labels->slice(0, valid).fill_(-1);
     }
   }
   if (random.chance(0.3)) {
-    p.anchor_weight = torch::rand({p.num_anchors}, dtype);
+    p.anchor_weight = torch::rand({anchors}, dtype);
   }
+  // Left out where it says nothing new.
+  if (p.center_logits || anchors == rows) p.num_anchors = std::nullopt;
   return p;
 }
 

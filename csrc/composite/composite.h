@@ -1,0 +1,22 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "../ops/center_logits_arguments.h"
+#include "../ops/paco_loss_arguments.h"
+#include "../ops/queue_enqueue_arguments.h"
+
+// The operators made of ATen's own, for every device. Their arguments have been checked.
+namespace paco::composite {
+
+// Columns (rows of features, then of the queue) are streamed in tiles with the running maximum and
+// rescaling of online softmax, so the largest temporary is [A, tile]. Nothing waits for the device.
+PaCoLossState paco_loss_forward(const PaCoLossArguments& args, bool features_grad);
+PaCoLossInputGradients paco_loss_backward(const PaCoLossBackwardArguments& args);
+
+at::Tensor center_logits(const CenterLogitsArguments& args);
+
+// The write pointer stays on its device, so the rows to write are computed there too.
+void queue_enqueue_(const QueueEnqueueArguments& args);
+
+}  // namespace paco::composite

@@ -1,0 +1,51 @@
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <sstream>
+#include <string>
+
+#include "../argument_error.h"
+#include "../paco_loss_problem.h"
+
+namespace paco::cpu {
+
+template <typename... Words>
+[[noreturn]] void refuse(const Words&... words) {
+  std::ostringstream message;
+  (message << ... << words);
+  throw ArgumentError(message.str());
+}
+
+// Labels are any numbers >= 0 without centers.
+inline void check_labels(const char* name, const int64_t* labels, int64_t size,
+                         const PaCoLossProblem& problem) {
+  const bool has_centers = problem.center_logits != nullptr;
+  const int64_t end = has_centers ? problem.num_classes : std::numeric_limits<int64_t>::max();
+  for (int64_t j = 0; j < size; ++j) {
+    if (labels[j] >= 0 && labels[j] < end) continue;
+    refuse(name, " must lie in [0, C), got ", labels[j], " at ", j,
+           has_centers ? " with C = " + std::to_string(end) : "");
+  }
+}
+
+template <typename T>
+void check_values(const PaCoLossProblem& problem) {
+  check_labels("labels", problem.labels, problem.num_rows, problem);
+  if (problem.queue != nullptr) {
+    const int64_t valid = problem.num_valid == nullptr ? problem.queue_rows : *problem.num_valid;
+    if (valid < 0 || valid > problem.queue_rows) {
+      refuse("num_valid must lie between 0 and the rows of queue, ", problem.queue_rows, ", got ",
+             valid);
+    }
+    check_labels("queue_labels", problem.queue_labels, valid, problem);
+  }
+  if (problem.anchor_weight != nullptr) {
+    const auto* const weights = static_cast<const T*>(problem.anchor_weight);
+    for (int64_t i = 0; i < problem.num_anchors; ++i) {
+      if (weights[i] < 0) refuse("anchor_weight must be >= 0, got ", weights[i], " at ", i);
+    }
+  }
+}
+
+}  // namespace paco::cpu

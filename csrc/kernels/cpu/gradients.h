@@ -1,0 +1,157 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+#include "class_sums.h"
+#include "columns.h"
+#include "pair_stream.h"
+#include "products.h"
+#include "row_kernels.h"
+
+namespace paco::cpu {
+
+// The factor of each anchor's gradient: upstream / (A T_base) times the weight of the anchor, 0 for
+// an anchor without center and positives.
+template <typename T>
+std::vector<T> anchor_scales(const PaCoLossProblem& problem, T grad_loss, const T* pair_weight) {
+  const auto scale =
+      static_cast<T>(static_cast<double>(grad_loss) /
+                     (static_cast<double>(problem.num_anchors) * problem.base_temperature));
+  const auto* const weights = static_cast<const T*>(problem.anchor_weight);
+  std::vector<T> scales(problem.num_anchors);
+  for (int64_t i = 0; i < problem.num_anchors; ++i) {
+    if (pair_weight[i] != 0) scales[i] = weights == nullptr ? scale : scale * weights[i];
+  }
+  return scales;
+}
+
+// The gradient to features as contrast to the anchors' pairs,
+//   sum_i scales_i gamma exp(p_ij - L_i) z_i:
+// rows of features lie along the lanes, anchors are streamed.
+template <typename T>
+void pair_gradient(T* gradient, const PaCoLossProblem& problem, const std::vector<T>& scales,
+                   const T* log_partition, const Threads& threads) {
+  const Rows features = feature_rows(problem);
+  const int64_t num_anchors = problem.num_anchors;
+  const auto temperature = static_cast<T>(problem.temperature);
+  const auto log_gamma = static_cast<T>(std::log(problem.gamma));
+  const int64_t block = std::clamp(divide_up(features.size, threads.count), kLanes, kAnchorBlock);
+  dispatch_products<T>(problem.type, [&]<typename Products>() {
+    threads.parallel_for(
+        0, divide_up(features.size, block), /*grain_size=*/1, [&](int64_t begin, int64_t end) {
+          Products products;
+          for (int64_t j = begin * block; j < std::min(end * block, features.size); j += block) {
+            const int64_t size = std::min(block, features.size - j);
+            const auto lanes = Products::lanes(features.narrow(j, size));
+            const int64_t stride = lanes.stride();
+            for (int64_t i = 0; i < num_anchors; i += kTileColumns) {
+              const int64_t tile = std::min(kTileColumns, num_anchors - i);
+              products.set_rows(features.narrow(i, tile));
+              T* const logits = products.logits(lanes);
+              for (int64_t k = i; k < i + tile; ++k) {
+                T* const row = logits + (k - i) * stride;
+                if (scales[k] == 0) {
+                  std::fill_n(row, stride, T(0));
+                  continue;
+                }
+                row_kernels<T>().exp_affine(row, row, lanes.width(), 1 / temperature,
+                                            log_partition[k] - log_gamma, scales[k], 0);
+                if (k >= j && k < j + size) row[k - j] = 0;
+              }
+              products.weigh_rows(gradient + j * features.dim, size, /*accumulate=*/i > 0);
+            }
+          }
+        });
+  });
+}
+
+// The gradient to the rows of features: as contrast, and as anchors what the forward pass left.
+template <typename T>
+void feature_gradient(const PaCoLossProblem& problem, const std::vector<T>& scales,
+                      const PaCoLossGradients& gradients, const Threads& threads) {
+  const auto& kernels = row_kernels<T>();
+  const int64_t num_anchors = problem.num_anchors;
+  const int64_t dim = problem.dim;
+  const Rows features = feature_rows(problem);
+  const Rows anchors = features.narrow(0, num_anchors);
+  const auto* const pair_weight = static_cast<const T*>(gradients.pair_weight);
+  const auto* const anchor_grad = static_cast<const T*>(gradients.anchor_grad);
+
+  std::vector<T> positive_scales(num_anchors);
+  for (int64_t i = 0; i < num_anchors; ++i) {
+    if (scales[i] != 0)
+      positive_scales[i] = scales[i] * static_cast<T>(problem.alpha) / pair_weight[i];
+  }
+  ClassSums<T> classes(problem.labels, problem.alpha > 0 ? num_anchors : 0, dim);
+  if (problem.alpha > 0) classes.add(anchors, problem.labels, positive_scales.data(), threads);
+
+  // In T, and then in the type of the features.
+  std::vector<T> buffer;
+  auto* gradient = static_cast<T*>(gradients.grad_features);
+  if (problem.type != kElementType<T>) {
+    buffer.resize(features.size * dim);
+    gradient = buffer.data();
+  }
+  if (problem.gamma > 0) {
+    pair_gradient(gradient, problem, scales, static_cast<const T*>(gradients.log_partition),
+                  threads);
+  } else {
+    std::fill_n(gradient, features.size * dim, T(0));
+  }
+  const Rows result{gradients.grad_features, problem.type, features.size, dim, dim};
+  threads.parallel_for(0, features.size, kThreadNumbers / dim + 1, [&](int64_t begin, int64_t end) {
+    std::vector<T> anchor_buffer;
+    for (int64_t k = begin; k < end; ++k) {
+      T* const row = gradient + k * dim;
+      const int32_t slot =
+          problem.alpha > 0 ? classes.slots[problem.labels[k]] : LabelSlots::kAbsent;
+      if (slot != LabelSlots::kAbsent) kernels.axpby(row, classes.sum(slot), dim, -1, 1);
+      if (k < num_anchors) {
+        kernels.axpby(row, row_numbers(anchors, k, anchor_buffer), dim, positive_scales[k], 1);
+        kernels.axpby(row, anchor_grad + k * dim, dim, scales[k], 1);
+      }
+      if (!buffer.empty()) {
+        convert(const_cast<void*>(result.at(k)), result.type, row, kElementType<T>, dim);
+      }
+    }
+  });
+}
+
+template <typename T>
+void center_gradient(const PaCoLossProblem& problem, const std::vector<T>& scales,
+                     const PaCoLossGradients& gradients, const Threads& threads) {
+  const auto& kernels = row_kernels<T>();
+  const int64_t num_classes = problem.num_classes;
+  const Rows logits{problem.center_logits, problem.center_type, problem.num_anchors, num_classes,
+                    num_classes};
+  const Rows result{gradients.grad_center_logits, problem.center_type, problem.num_anchors,
+                    num_classes, num_classes};
+  const auto* const pair_weight = static_cast<const T*>(gradients.pair_weight);
+  const auto* const log_partition = static_cast<const T*>(gradients.log_partition);
+  const auto smoothing = static_cast<T>(problem.label_smoothing);
+  const T other = num_classes > 1 ? smoothing / static_cast<T>(num_classes - 1) : T(0);
+  const bool direct = problem.center_type == kElementType<T>;
+  threads.parallel_for(0, problem.num_anchors, /*grain_size=*/16, [&](int64_t begin, int64_t end) {
+    std::vector<T> logits_buffer;
+    std::vector<T> buffer(direct ? 0 : num_classes);
+    for (int64_t i = begin; i < end; ++i) {
+      void* const to = const_cast<void*>(result.at(i));
+      T* const row = direct ? static_cast<T*>(to) : buffer.data();
+      const T scale = scales[i] * static_cast<T>(problem.temperature);
+      if (scale == 0) {
+        std::fill_n(row, num_classes, T(0));
+      } else {
+        const T target_scale = scale * static_cast<T>(problem.beta) / pair_weight[i];
+        kernels.exp_affine(row, row_numbers(logits, i, logits_buffer), num_classes, 1,
+                           log_partition[i], scale, target_scale * other);
+        row[problem.labels[i]] -= target_scale * (1 - smoothing - other);
+      }
+      if (!direct) convert(to, result.type, row, kElementType<T>, num_classes);
+    }
+  });
+}
+
+}  // namespace paco::cpu

@@ -1,0 +1,150 @@
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+#include <vector>
+
+#include "rows.h"
+#include "tile_kernels.h"
+
+// The two products around a tile of exponentials: logits, then the streamed rows weighted by their
+// exponentials. A tile is [streamed rows, lane rows]; lane rows are transposed once, for all tiles.
+// A thread has an object of its own.
+namespace paco::cpu {
+
+// Between the rows of a tile. Not a power of two, which would map them all to a few cache lines.
+inline int64_t tile_stride(int64_t lanes) {
+  return (lanes + kLanes - 1) / kLanes * kLanes + kLanes;
+}
+
+// Numbers [depth, lanes] of transposed rows, the rows of zeros beyond them included.
+template <typename Number>
+struct Lanes {
+  int64_t size;   // how many rows there are
+  int64_t depth;  // numbers of a row
+  std::vector<Number> numbers;
+
+  Lanes(int64_t size, int64_t depth)
+      : size(size), depth(depth), numbers(depth * tile_stride(size)) {}
+
+  int64_t stride() const { return tile_stride(size); }
+  // Lanes of a tile, in whole registers.
+  int64_t width() const { return stride() - kLanes; }
+  void set_row(int64_t row, const Number* from) {
+    for (int64_t d = 0; d < depth; ++d) numbers[d * stride() + row] = from[d];
+  }
+};
+
+// In T; rows of another type are converted.
+template <typename T>
+class Products {
+ public:
+  using Number = T;
+
+  // Lane rows [lanes, D] as logits() takes them.
+  static Lanes<T> lanes(const Rows& rows) {
+    Lanes<T> result(rows.size, rows.dim);
+    std::vector<T> buffer;
+    for (int64_t r = 0; r < rows.size; ++r) result.set_row(r, row_numbers(rows, r, buffer));
+    return result;
+  }
+
+  // Streamed rows [rows, D].
+  void set_rows(const Rows& rows) { rows_ = as(rows, converted_); }
+
+  // [rows, lanes] with the stride of the lanes, to be overwritten with the exponentials.
+  T* logits(const Lanes<T>& lanes) {
+    logits_.resize(rows_.size * lanes.stride());
+    tile_kernels<T>().multiply(logits_.data(), lanes.stride(), {row_data(), rows_.stride, 1},
+                               lanes.numbers.data(), lanes.stride(), rows_.size, lanes.width(),
+                               rows_.dim, /*accumulate=*/false);
+    return logits_.data();
+  }
+
+  // out[lanes, D] (+)= exponentials^T rows
+  void weigh_rows(T* out, int64_t lanes, bool accumulate) {
+    tile_kernels<T>().multiply(out, rows_.dim, {logits_.data(), 1, tile_stride(lanes)}, row_data(),
+                               rows_.stride, lanes, rows_.dim, rows_.size, accumulate);
+  }
+
+ private:
+  const T* row_data() const { return static_cast<const T*>(rows_.data); }
+
+  Rows rows_{};
+  std::vector<T> converted_;
+  std::vector<T> logits_;
+};
+
+// bfloat16 rows by the processor's own instruction, summed in float; the exponentials are
+// rounded to bfloat16 for the second product.
+class BFloat16Products {
+ public:
+  using Number = BFloat16Pair;
+
+  static Lanes<BFloat16Pair> lanes(const Rows& rows) {
+    Lanes<BFloat16Pair> result(rows.size, (rows.dim + 1) / 2);
+    std::vector<BFloat16Pair> pairs(result.depth);
+    for (int64_t r = 0; r < rows.size; ++r) {
+      std::memcpy(pairs.data(), rows.at(r), rows.dim * sizeof(BFloat16));
+      result.set_row(r, pairs.data());
+    }
+    return result;
+  }
+
+  void set_rows(const Rows& rows) {
+    size_ = rows.size;
+    dim_ = rows.dim;
+    // Neighbours of a row as one number; the last of an odd number has a zero beside it.
+    pairs_.resize(size_ * pair_stride());
+    for (int64_t r = 0; r < size_; ++r) {
+      BFloat16Pair* const to = pairs_.data() + r * pair_stride();
+      if (dim_ % 2 != 0) to[dim_ / 2] = 0;
+      std::memcpy(to, rows.at(r), dim_ * sizeof(BFloat16));
+    }
+    row_pairs_.resize((size_ + 1) / 2 * dim_);
+    bfloat16_pair_kernels()->pair_rows(
+        row_pairs_.data(), dim_, static_cast<const uint16_t*>(rows.data), rows.stride, size_, dim_);
+  }
+
+  float* logits(const Lanes<BFloat16Pair>& lanes) {
+    logits_.resize(size_ * lanes.stride());
+    bfloat16_pair_kernels()->multiply(logits_.data(), lanes.stride(),
+                                      {pairs_.data(), pair_stride(), 1}, lanes.numbers.data(),
+                                      lanes.stride(), size_, lanes.width(), lanes.depth,
+                                      /*accumulate=*/false);
+    return logits_.data();
+  }
+
+  void weigh_rows(float* out, int64_t lanes, bool accumulate) {
+    const int64_t stride = tile_stride(lanes);
+    weights_.resize((size_ + 1) / 2 * stride);
+    bfloat16_pair_kernels()->round_and_pair_rows(weights_.data(), stride, logits_.data(), stride,
+                                                 size_, stride - kLanes);
+    bfloat16_pair_kernels()->multiply(out, dim_, {weights_.data(), 1, stride}, row_pairs_.data(),
+                                      dim_, lanes, dim_, (size_ + 1) / 2, accumulate);
+  }
+
+ private:
+  int64_t pair_stride() const { return (dim_ + 1) / 2; }
+
+  int64_t size_ = 0;
+  int64_t dim_ = 0;
+  std::vector<BFloat16Pair> pairs_;      // [size, ceil(D / 2)], along D
+  std::vector<BFloat16Pair> row_pairs_;  // [ceil(size / 2), D], along the rows
+  std::vector<float> logits_;
+  std::vector<BFloat16Pair> weights_;
+};
+
+// Calls function.operator()<Products>() with the way in which rows of a type are multiplied.
+template <typename T, typename Function>
+void dispatch_products(ElementType rows, const Function& function) {
+  if constexpr (std::is_same_v<T, float>) {
+    if (rows == ElementType::kBFloat16 && bfloat16_pair_kernels() != nullptr) {
+      return function.template operator()<BFloat16Products>();
+    }
+  }
+  function.template operator()<Products<T>>();
+}
+
+}  // namespace paco::cpu

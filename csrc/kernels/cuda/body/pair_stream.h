@@ -1,0 +1,136 @@
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+#include "../../integers.h"
+#include "forward_scratch.h"
+#include "pair_tiles.h"
+#include "problem.h"
+#include "reductions.h"
+
+namespace paco::cuda {
+
+// Running maximum, sum and weighted rows of exp p_ij, for the 64 anchors of the block and its share
+// of the columns: rows of features, then of the queue.
+template <typename Product, int kDim, typename Context>
+PACO_DEVICE void stream_pairs(Context& context, const DeviceProblem& problem,
+                              const ForwardScratch& scratch) {
+  using Element = typename Product::Element;
+  constexpr int kColumns = Product::kColumns;
+  const PairMemory<Product, kDim> memory{context.shared_memory()};
+  const auto* const features = static_cast<const Element*>(problem.features);
+  const auto* const queue = static_cast<const Element*>(problem.queue);
+  const int dim = problem.dim;
+  const int lane = context.lane();
+  const int64_t num_anchors = problem.num_anchors;
+  const int64_t first_anchor = context.block_x() * kPairRows;
+  const int64_t share = context.block_y();
+  const float scale = kLog2E / problem.temperature;
+
+  // The tiles of this share. A tile is of the features or of the queue, never of both.
+  const int64_t queue_rows = valid_queue_rows(problem);
+  const int64_t feature_tiles = divide_up(problem.num_rows, kColumns);
+  const int64_t num_tiles = feature_tiles + divide_up(queue_rows, kColumns);
+  const int64_t tiles_per_share = divide_up(num_tiles, scratch.num_shares);
+  const int64_t begin = smaller(share * tiles_per_share, num_tiles);
+  const int64_t end = smaller(begin + tiles_per_share, num_tiles);
+  const auto load_columns = [&](int64_t tile) {
+    const bool is_queue = tile >= feature_tiles;
+    const Rows<Element> rows{is_queue ? queue : features, is_queue ? queue_rows : problem.num_rows,
+                             dim};
+    load_tile<kDim, kColumns>(context, memory.columns(tile), rows,
+                              (is_queue ? tile - feature_tiles : tile) * kColumns);
+  };
+
+  if (begin < end) {
+    load_tile<kDim, kPairRows>(context, memory.rows(), feature_rows<Element>(problem, num_anchors),
+                               first_anchor);
+    load_columns(begin);
+    context.commit_copies();
+  }
+
+  // The lane has two rows. Sums and poisons are over the lane's own columns until the end.
+  float maximum[2] = {-INFINITY, -INFINITY};
+  float exp_sum[2] = {0, 0};
+  float poison[2] = {0, 0};
+  float exp_rows[2][slots(kDim)] = {};
+
+  for (int64_t tile = begin; tile < end; ++tile) {
+    if (tile + 1 < end) load_columns(tile + 1);
+    context.commit_copies();
+    context.template wait_copies<1>();
+    if (tile == begin) Product::template settle_tile<kDim, kPairRows>(context, memory.rows());
+    const Element* const columns = memory.columns(tile);
+    Product::template settle_tile<kDim, kColumns>(context, memory.columns(tile));
+    context.sync();
+
+    float pairs[2][slots(kColumns)] = {};
+    Product::template multiply_pairs<kDim>(
+        context, memory.rows() + context.warp() * kWarpRows * TileLayout<Element, kDim>::kStride,
+        columns, pairs);
+
+    // Columns past the end take no part, nor does the pair of an anchor with itself.
+    const bool is_queue = tile >= feature_tiles;
+    const int64_t first_column = (is_queue ? tile - feature_tiles : tile) * kColumns;
+    const int64_t num_columns = (is_queue ? queue_rows : problem.num_rows) - first_column;
+    const bool has_self = !is_queue && first_column < first_anchor + kPairRows &&
+                          first_column + kColumns > first_anchor;
+    const bool masked = has_self || num_columns < kColumns;
+    PACO_UNROLL
+    for (int r = 0; r < 2; ++r) {
+      const int row = context.warp() * kWarpRows + lane / 4 + 8 * r;
+      const int64_t self = has_self ? first_anchor + row - first_column : -1;
+      float tile_maximum = -INFINITY;
+      PACO_UNROLL
+      for (int slot = 0; slot < slots(kColumns); ++slot) {
+        float& pair = pairs[r][slot];
+        poison[r] = fmaf(pair, 0.0f, poison[r]);
+        if (masked) {
+          const int column = Product::pair_column(slot, lane);
+          if (column == self || column >= num_columns) pair = -INFINITY;
+        }
+        tile_maximum = fmaxf(tile_maximum, pair);
+      }
+      const float new_maximum = fmaxf(maximum[r], quad_maximum(context, tile_maximum) * scale);
+      // An anchor without any pair so far has no maximum to subtract.
+      const float shift = new_maximum == -INFINITY ? 0.0f : new_maximum;
+      const float rescale = context.exp2(maximum[r] - shift);
+      maximum[r] = new_maximum;
+      exp_sum[r] *= rescale;
+      PACO_UNROLL
+      for (int slot = 0; slot < slots(kColumns); ++slot) {
+        pairs[r][slot] =
+            context.exp2(fmaf(pairs[r][slot], scale, Product::kLog2WeightUnit - shift));
+        exp_sum[r] += pairs[r][slot];
+      }
+      PACO_UNROLL
+      for (int slot = 0; slot < slots(kDim); ++slot) exp_rows[r][slot] *= rescale;
+    }
+    if (scratch.exp_rows != nullptr) {
+      Product::template multiply_values<kDim>(context, pairs, columns, exp_rows);
+    }
+    context.sync();  // the next but one tile goes where this one is
+  }
+
+  PACO_UNROLL
+  for (int r = 0; r < 2; ++r) {
+    const float sum = quad_sum(context, exp_sum[r] + poison[r]);
+    const int64_t anchor = first_anchor + context.warp() * kWarpRows + lane / 4 + 8 * r;
+    if (anchor >= num_anchors) continue;
+    const int64_t at = share * num_anchors + anchor;
+    if (lane % 4 == 0) {
+      scratch.maximum[at] = maximum[r] - Product::kLog2WeightUnit;
+      scratch.exp_sum[at] = sum;
+    }
+    if (scratch.exp_rows != nullptr) {
+      PACO_UNROLL
+      for (int slot = 0; slot < slots(kDim); ++slot) {
+        const int column = Product::value_column(slot, lane);
+        if (column < dim) scratch.exp_rows[at * dim + column] = exp_rows[r][slot];
+      }
+    }
+  }
+}
+
+}  // namespace paco::cuda

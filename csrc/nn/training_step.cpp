@@ -1,0 +1,43 @@
+#include "training_step.h"
+
+#include <c10/util/Exception.h>
+#include <torch/nn/functional/normalization.h>
+
+namespace paco::nn {
+
+TrainingStepImpl::TrainingStepImpl(const PaCoLoss& loss, const FeatureQueue& queue,
+                                   const ClassCenters& centers, bool detach_centers)
+    : loss(register_module("loss", loss)),
+      queue(register_module("queue", queue)),
+      centers(register_module("centers", centers)),
+      detach_centers(detach_centers) {}
+
+torch::Tensor TrainingStepImpl::forward(const torch::Tensor& queries, const torch::Tensor& keys,
+                                        const torch::Tensor& pooled, const torch::Tensor& labels) {
+  return detailed(queries, keys, pooled, labels).loss;
+}
+
+StepResult TrainingStepImpl::detailed(const torch::Tensor& queries, const torch::Tensor& keys,
+                                      const torch::Tensor& pooled, const torch::Tensor& labels) {
+  namespace F = torch::nn::functional;
+  const int64_t batch = queries.size(0);
+  const int64_t num_anchors = pooled.size(0);
+  TORCH_CHECK_VALUE(num_anchors == batch || num_anchors == 2 * batch,
+                    "TrainingStep: pooled must have ", batch, " rows (PaCo) or ", 2 * batch,
+                    " (GPaCo), got ", num_anchors);
+  torch::Tensor unit_keys = F::normalize(keys);
+  if (num_anchors == batch) unit_keys = unit_keys.detach();
+  StepResult result;
+  result.features = torch::cat({F::normalize(queries), unit_keys});
+  result.center_logits = centers(detach_centers ? pooled.detach() : pooled);
+  result.loss = loss(result.features, torch::cat({labels, labels}), result.center_logits,
+                     queue->features, queue->labels, queue->num_valid(), std::nullopt, num_anchors);
+  queue->enqueue(unit_keys, labels);
+  return result;
+}
+
+torch::Tensor TrainingStepImpl::predict(const torch::Tensor& pooled) const {
+  return centers->predict(pooled);
+}
+
+}  // namespace paco::nn

@@ -1,0 +1,54 @@
+// Dispatch keys AutocastCPU and AutocastCUDA: what mixed precision means for an operator.
+
+#include <ATen/autocast_mode.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
+#include <torch/library.h>
+
+#include "center_logits.h"
+#include "center_logits_arguments.h"
+#include "paco_loss_arguments.h"
+
+namespace paco {
+namespace {
+
+template <c10::DeviceType device>
+constexpr c10::DispatchKey kAutocastKey =
+    device == c10::kCPU ? c10::DispatchKey::AutocastCPU : c10::DispatchKey::AutocastCUDA;
+
+// The loss is computed in float32 from whatever dtype the inputs come in.
+template <c10::DeviceType device>
+at::Tensor loss_autocast(const PaCoLossArguments& args) {
+  const c10::impl::ExcludeDispatchKeyGuard no_autocast(kAutocastKey<device>);
+  const auto to_float = [](const OptionalTensor& tensor) {
+    return at::autocast::cached_cast(at::kFloat, tensor, device);
+  };
+  return paco_loss(*to_float(args.features), args.labels, to_float(args.center_logits),
+                   to_float(args.queue), args.queue_labels, args.num_valid, args.anchor_weight,
+                   args.num_anchors, args.options);
+}
+
+// The product runs in the autocast dtype, as for any linear layer. The prior stays float32, so the
+// result is float32 wherever there is one.
+template <c10::DeviceType device>
+at::Tensor centers_autocast(const CenterLogitsArguments& args) {
+  const c10::impl::ExcludeDispatchKeyGuard no_autocast(kAutocastKey<device>);
+  const auto dtype = at::autocast::get_autocast_dtype(device);
+  const auto cast = [&](const std::optional<at::Tensor>& tensor) {
+    return at::autocast::cached_cast(dtype, tensor, device);
+  };
+  return center_logits(*cast(args.x), *cast(args.weight), cast(args.bias), args.log_prior,
+                       args.center_temperature, args.tau, args.scale);
+}
+
+template <c10::DeviceType device>
+void register_autocast(torch::Library& m) {
+  m.impl("paco_loss", TORCH_FN(paco_loss_adaptor<loss_autocast<device>>));
+  m.impl("center_logits", TORCH_FN(center_logits_adaptor<centers_autocast<device>>));
+}
+
+}  // namespace
+}  // namespace paco
+
+TORCH_LIBRARY_IMPL(paco, AutocastCPU, m) { paco::register_autocast<c10::kCPU>(m); }
+
+TORCH_LIBRARY_IMPL(paco, AutocastCUDA, m) { paco::register_autocast<c10::kCUDA>(m); }

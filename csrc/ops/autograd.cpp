@@ -1,0 +1,116 @@
+// Dispatch key Autograd: derivatives.
+
+#include <ATen/core/LegacyTypeDispatch.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/core/grad_mode.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
+#include <torch/csrc/autograd/autograd_not_implemented_fallback.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/library.h>
+
+#include <vector>
+
+#include "paco_loss_arguments.h"
+#include "queue_enqueue.h"
+
+namespace paco {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::Variable;
+using torch::autograd::variable_list;
+
+OptionalTensor as_optional(const Variable& saved) {
+  return saved.defined() ? OptionalTensor(saved) : std::nullopt;
+}
+
+class PaCoLossFunction : public torch::autograd::Function<PaCoLossFunction> {
+ public:
+  // The first two are what the gradient flows to; they are among `args` too.
+  static Variable forward(AutogradContext* context, const Variable& features,
+                          const OptionalTensor& center_logits, const PaCoLossArguments* args,
+                          bool features_grad) {
+    const at::AutoDispatchBelowADInplaceOrView below_autograd;
+    const auto state = paco_loss_forward(*args, features_grad);
+    context->save_for_backward({features, args->labels, center_logits.value_or(Variable()),
+                                args->anchor_weight.value_or(Variable()), state.log_partition,
+                                state.pair_weight, state.anchor_grad});
+    const PaCoLossOptions& options = args->options;
+    context->saved_data["options"] =
+        std::vector<double>{options.alpha,
+                            options.temperature,
+                            options.beta,
+                            options.gamma,
+                            options.base_temperature.value_or(options.temperature),
+                            options.label_smoothing};
+    return state.loss;
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& grad_outputs) {
+    // The forward pass ran in float32; a backward pass inside autocast has to as well.
+    const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
+    const auto saved = context->get_saved_variables();
+    const auto center_logits = as_optional(saved[2]);
+    const auto options = context->saved_data["options"].toDoubleVector();
+    // By position among the tensors that forward() was given, not by requires_grad(), which the
+    // user may have changed since.
+    const bool features_grad = context->needs_input_grad(0);
+    const bool center_logits_grad = center_logits && context->needs_input_grad(1);
+    const auto gradients = paco_loss_backward({.grad_loss = grad_outputs[0],
+                                               .features = saved[0],
+                                               .labels = saved[1],
+                                               .center_logits = center_logits,
+                                               .anchor_weight = as_optional(saved[3]),
+                                               .log_partition = saved[4],
+                                               .pair_weight = saved[5],
+                                               .anchor_grad = saved[6],
+                                               .options = {.alpha = options[0],
+                                                           .temperature = options[1],
+                                                           .beta = options[2],
+                                                           .gamma = options[3],
+                                                           .base_temperature = options[4],
+                                                           .label_smoothing = options[5]},
+                                               .features_grad = features_grad,
+                                               .center_logits_grad = center_logits_grad});
+    // One entry an argument of forward().
+    return {features_grad ? gradients.features : Variable(),
+            center_logits_grad ? gradients.center_logits : Variable(), Variable(), Variable()};
+  }
+};
+
+at::Tensor loss_autograd(const PaCoLossArguments& args) {
+  const bool wants_grad = at::GradMode::is_enabled();
+  TORCH_CHECK_VALUE(!(wants_grad && args.anchor_weight && args.anchor_weight->requires_grad()),
+                    "paco_loss: anchor_weight must not require a gradient (none flows to it); "
+                    "detach it");
+  return PaCoLossFunction::apply(args.features, args.center_logits, &args,
+                                 wants_grad && args.features.requires_grad());
+}
+
+// Keys enter the queue as values. The written tensors still get a new version, so that a backward
+// pass that saved one of them says so instead of using the overwritten rows.
+void enqueue_autograd(const at::Tensor& queue, const at::Tensor& queue_labels,
+                      const at::Tensor& queue_state, const at::Tensor& keys,
+                      const at::Tensor& labels) {
+  TORCH_CHECK_VALUE(!queue.requires_grad(),
+                    "queue_enqueue_: queue must not require a gradient (none flows to it)");
+  {
+    const at::AutoDispatchBelowADInplaceOrView below_autograd;
+    queue_enqueue_(queue, queue_labels, queue_state, keys, labels);
+  }
+  for (const auto* written : {&queue, &queue_labels, &queue_state}) {
+    if (!written->is_inference()) written->unsafeGetTensorImpl()->bump_version();
+  }
+}
+
+}  // namespace
+}  // namespace paco
+
+TORCH_LIBRARY_IMPL(paco, Autograd, m) {
+  m.impl("paco_loss", TORCH_FN(paco::paco_loss_adaptor<paco::loss_autograd>));
+  // The halves have no derivative of their own. Saying so turns a second derivative, which would be
+  // silently wrong, into an error.
+  m.impl("paco_loss_forward", torch::autograd::autogradNotImplementedFallback());
+  m.impl("paco_loss_backward", torch::autograd::autogradNotImplementedFallback());
+  m.impl("queue_enqueue_", TORCH_FN(paco::enqueue_autograd));
+}

@@ -1,0 +1,244 @@
+#include "checks.h"
+
+#include <c10/util/Exception.h>
+
+#include <cmath>
+
+#include "center_logits_arguments.h"
+#include "paco_loss_arguments.h"
+#include "queue_enqueue_arguments.h"
+
+#define PACO_CHECK(caller, condition, ...) TORCH_CHECK_VALUE(condition, caller, ": ", __VA_ARGS__)
+
+namespace paco {
+namespace {
+
+constexpr const char* kLoss = "paco_loss";
+constexpr const char* kCenters = "center_logits";
+constexpr const char* kEnqueue = "queue_enqueue_";
+
+// NaN fails every one of these comparisons, as it should.
+void check_positive(const char* caller, const char* name, double value) {
+  PACO_CHECK(caller, value > 0 && std::isfinite(value), name, " must be finite and > 0, got ",
+             value);
+}
+
+void check_not_negative(const char* caller, const char* name, double value) {
+  PACO_CHECK(caller, value >= 0 && std::isfinite(value), name, " must be finite and >= 0, got ",
+             value);
+}
+
+void check_dtype(const char* caller, const char* name, const at::Tensor& tensor) {
+  const auto dtype = tensor.scalar_type();
+  PACO_CHECK(
+      caller,
+      dtype == at::kFloat || dtype == at::kDouble || dtype == at::kHalf || dtype == at::kBFloat16,
+      name, " must be float16, bfloat16, float32 or float64, got ", dtype);
+}
+
+void check_int64(const char* caller, const char* name, const at::Tensor& tensor) {
+  PACO_CHECK(caller, tensor.scalar_type() == at::kLong, name, " must be int64, got ",
+             tensor.scalar_type());
+}
+
+void check_device(const char* caller, const char* name, const at::Tensor& tensor,
+                  const char* other_name, const at::Tensor& other) {
+  PACO_CHECK(caller, tensor.device() == other.device(), name, " must be on the device of ",
+             other_name, " (", other.device(), "), got ", tensor.device());
+}
+
+void check_labels(const char* caller, const char* name, const at::Tensor& labels,
+                  const char* rows_name, const at::Tensor& rows) {
+  PACO_CHECK(caller, labels.dim() == 1 && labels.sym_size(0) == rows.sym_size(0), name,
+             " must have one entry for each row of ", rows_name, " ", rows.sym_sizes(), ", got ",
+             labels.sym_sizes());
+  check_int64(caller, name, labels);
+  check_device(caller, name, labels, rows_name, rows);
+}
+
+// The arguments that forward and backward pass have in common.
+void check_anchors(const at::Tensor& features, const at::Tensor& labels,
+                   const OptionalTensor& center_logits, const OptionalTensor& anchor_weight,
+                   const c10::SymInt& num_anchors, const PaCoLossOptions& options) {
+  check_loss_options(kLoss, options);
+  PACO_CHECK(kLoss, features.dim() == 2 && features.sym_size(0) > 0 && features.sym_size(1) > 0,
+             "features must be [M, D] with at least one row and column, got ",
+             features.sym_sizes());
+  check_dtype(kLoss, "features", features);
+  check_labels(kLoss, "labels", labels, "features", features);
+  PACO_CHECK(kLoss, num_anchors >= 1 && num_anchors <= features.sym_size(0),
+             "num_anchors must lie between 1 and the rows of features ", features.sym_sizes(),
+             ", got ", num_anchors);
+  if (center_logits) {
+    PACO_CHECK(kLoss,
+               center_logits->dim() == 2 && center_logits->sym_size(0) == num_anchors &&
+                   center_logits->sym_size(1) > 0,
+               "center_logits must be [num_anchors, C] with num_anchors ", num_anchors, ", got ",
+               center_logits->sym_sizes());
+    const auto accumulate = accumulate_type(features.scalar_type());
+    PACO_CHECK(kLoss,
+               center_logits->scalar_type() == features.scalar_type() ||
+                   center_logits->scalar_type() == accumulate,
+               "center_logits must be ", features.scalar_type(), " (as features) or ", accumulate,
+               ", got ", center_logits->scalar_type());
+    check_device(kLoss, "center_logits", *center_logits, "features", features);
+    PACO_CHECK(kLoss, options.label_smoothing == 0 || center_logits->sym_size(1) > 1,
+               "label_smoothing must be 0 with a single class, got ", options.label_smoothing);
+    PACO_CHECK(kLoss, options.alpha + options.beta > 0, "alpha and beta must not both be 0");
+  } else {
+    PACO_CHECK(kLoss, options.alpha > 0, "alpha must be > 0 without center_logits, got ",
+               options.alpha);
+    PACO_CHECK(kLoss, options.gamma > 0, "gamma must be > 0 without center_logits, got ",
+               options.gamma);
+  }
+  if (anchor_weight) {
+    PACO_CHECK(kLoss, anchor_weight->dim() == 1 && anchor_weight->sym_size(0) == num_anchors,
+               "anchor_weight must be [num_anchors] with num_anchors ", num_anchors, ", got ",
+               anchor_weight->sym_sizes());
+    PACO_CHECK(kLoss, at::isFloatingType(anchor_weight->scalar_type()),
+               "anchor_weight must be floating, got ", anchor_weight->scalar_type());
+    check_device(kLoss, "anchor_weight", *anchor_weight, "features", features);
+  }
+}
+
+}  // namespace
+
+c10::ScalarType accumulate_type(c10::ScalarType dtype) {
+  return dtype == at::kDouble ? at::kDouble : at::kFloat;
+}
+
+void check_loss_options(const char* caller, const PaCoLossOptions& options) {
+  check_not_negative(caller, "alpha", options.alpha);
+  check_not_negative(caller, "beta", options.beta);
+  check_not_negative(caller, "gamma", options.gamma);
+  check_positive(caller, "temperature", options.temperature);
+  check_positive(caller, "base_temperature",
+                 options.base_temperature.value_or(options.temperature));
+  PACO_CHECK(caller, options.label_smoothing >= 0 && options.label_smoothing < 1,
+             "label_smoothing must lie in [0, 1), got ", options.label_smoothing);
+}
+
+void check_paco_loss(const PaCoLossArguments& args) {
+  const at::Tensor& features = args.features;
+  check_anchors(features, args.labels, args.center_logits, args.anchor_weight, args.count_anchors(),
+                args.options);
+  PACO_CHECK(kLoss, args.queue.has_value() == args.queue_labels.has_value(),
+             "queue and queue_labels must be given together, got only ",
+             args.queue ? "queue" : "queue_labels");
+  if (args.queue) {
+    const at::Tensor& queue = *args.queue;
+    PACO_CHECK(kLoss, queue.dim() == 2 && queue.sym_size(1) == features.sym_size(1),
+               "queue must be [K, D] with the D of features ", features.sym_sizes(), ", got ",
+               queue.sym_sizes());
+    PACO_CHECK(kLoss, queue.scalar_type() == features.scalar_type(), "queue must be ",
+               features.scalar_type(), " (as features), got ", queue.scalar_type());
+    check_device(kLoss, "queue", queue, "features", features);
+    check_labels(kLoss, "queue_labels", *args.queue_labels, "queue", queue);
+  }
+  if (args.num_valid) {
+    const at::Tensor& num_valid = *args.num_valid;
+    PACO_CHECK(kLoss, args.queue, "num_valid needs a queue");
+    PACO_CHECK(
+        kLoss,
+        num_valid.dim() <= 1 && num_valid.sym_numel() == 1 && num_valid.scalar_type() == at::kLong,
+        "num_valid must be one int64, got ", num_valid.scalar_type(), " ", num_valid.sym_sizes());
+    check_device(kLoss, "num_valid", num_valid, "features", features);
+  }
+}
+
+void check_paco_loss_backward(const PaCoLossBackwardArguments& args) {
+  const at::Tensor& features = args.features;
+  const c10::SymInt num_anchors = args.log_partition.sym_numel();
+  check_anchors(features, args.labels, args.center_logits, args.anchor_weight, num_anchors,
+                args.options);
+  // The tensors that the forward pass left, and the gradient of the loss.
+  const auto check_state = [&](const char* name, const at::Tensor& state,
+                               c10::SymIntArrayRef sizes) {
+    PACO_CHECK(kLoss, state.sym_sizes() == sizes, name, " must be ", sizes, ", got ",
+               state.sym_sizes());
+    const auto dtype = accumulate_type(features.scalar_type());
+    PACO_CHECK(kLoss, state.scalar_type() == dtype, name, " must be ", dtype, ", got ",
+               state.scalar_type());
+    check_device(kLoss, name, state, "features", features);
+  };
+  check_state("grad_loss", args.grad_loss, {});
+  check_state("log_partition", args.log_partition, {num_anchors});
+  check_state("pair_weight", args.pair_weight, {num_anchors});
+  if (args.features_grad) {
+    check_state("anchor_grad", args.anchor_grad, {num_anchors, features.sym_size(1)});
+  }
+  PACO_CHECK(kLoss, args.center_logits || !args.center_logits_grad,
+             "center_logits_grad needs center_logits");
+}
+
+void check_center_options(const char* caller, bool has_bias, double center_temperature, double tau,
+                          std::optional<double> scale) {
+  check_positive(caller, "center_temperature", center_temperature);
+  check_not_negative(caller, "tau", tau);
+  if (!scale) return;
+  check_positive(caller, "scale", *scale);
+  PACO_CHECK(caller, !has_bias, "bias must be left out with a scale: a cosine has none");
+  PACO_CHECK(caller, center_temperature == 1,
+             "center_temperature must be 1 with a scale, which takes its place, got ",
+             center_temperature);
+}
+
+void check_center_logits(const CenterLogitsArguments& args) {
+  check_center_options(kCenters, args.bias.has_value(), args.center_temperature, args.tau,
+                       args.scale);
+  const at::Tensor& x = args.x;
+  const at::Tensor& weight = args.weight;
+  PACO_CHECK(kCenters, x.dim() == 2, "x must be [A, F], got ", x.sym_sizes());
+  PACO_CHECK(kCenters, at::isFloatingType(x.scalar_type()), "x must be floating, got ",
+             x.scalar_type());
+  PACO_CHECK(kCenters, weight.dim() == 2 && weight.sym_size(1) == x.sym_size(1),
+             "weight must be [C, F] with the F of x ", x.sym_sizes(), ", got ", weight.sym_sizes());
+  const auto check_like_x = [&](const char* name, const at::Tensor& tensor) {
+    PACO_CHECK(kCenters, tensor.scalar_type() == x.scalar_type(), name, " must be ",
+               x.scalar_type(), " (as x), got ", tensor.scalar_type());
+    check_device(kCenters, name, tensor, "x", x);
+  };
+  const auto check_per_class = [&](const char* name, const at::Tensor& tensor) {
+    PACO_CHECK(kCenters, tensor.dim() == 1 && tensor.sym_size(0) == weight.sym_size(0), name,
+               " must be [C] with the C of weight ", weight.sym_sizes(), ", got ",
+               tensor.sym_sizes());
+  };
+  check_like_x("weight", weight);
+  if (args.bias) {
+    check_per_class("bias", *args.bias);
+    check_like_x("bias", *args.bias);
+  }
+  if (args.log_prior) {
+    const at::Tensor& log_prior = *args.log_prior;
+    check_per_class("log_prior", log_prior);
+    PACO_CHECK(kCenters,
+               log_prior.scalar_type() == at::kFloat || log_prior.scalar_type() == at::kDouble,
+               "log_prior must be float32 or float64, got ", log_prior.scalar_type());
+    check_device(kCenters, "log_prior", log_prior, "x", x);
+  }
+}
+
+void check_queue_enqueue(const QueueEnqueueArguments& args) {
+  const at::Tensor& queue = args.queue;
+  const at::Tensor& keys = args.keys;
+  PACO_CHECK(kEnqueue, queue.dim() == 2 && queue.sym_size(0) > 0,
+             "queue must be [K, D] with K > 0, got ", queue.sym_sizes());
+  check_dtype(kEnqueue, "queue", queue);
+  PACO_CHECK(kEnqueue, keys.dim() == 2 && keys.sym_size(1) == queue.sym_size(1),
+             "keys must be [B, D] with the D of queue ", queue.sym_sizes(), ", got ",
+             keys.sym_sizes());
+  check_dtype(kEnqueue, "keys", keys);
+  check_device(kEnqueue, "keys", keys, "queue", queue);
+  const auto check_vector = [&](const char* name, const at::Tensor& tensor,
+                                const c10::SymInt& size) {
+    PACO_CHECK(kEnqueue, tensor.dim() == 1 && tensor.sym_size(0) == size, name, " must be [", size,
+               "], got ", tensor.sym_sizes());
+    check_int64(kEnqueue, name, tensor);
+    check_device(kEnqueue, name, tensor, "queue", queue);
+  };
+  check_vector("queue_labels", args.queue_labels, queue.sym_size(0));
+  check_vector("queue_state", args.queue_state, 2);
+  check_vector("labels", args.labels, keys.sym_size(0));
+}
+
+}  // namespace paco

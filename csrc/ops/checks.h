@@ -1,0 +1,34 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <c10/core/ScalarType.h>
+
+#include <optional>
+
+#include "paco_loss.h"
+
+// Everything that shapes, dtypes, devices and scalars can get wrong. Each check throws
+// c10::ValueError, which names the argument and its value, works on symbolic shapes, and is called
+// once for each kernel of each dispatch key.
+namespace paco {
+
+struct CenterLogitsArguments;
+struct PaCoLossArguments;
+struct PaCoLossBackwardArguments;
+struct QueueEnqueueArguments;
+
+void check_paco_loss(const PaCoLossArguments& args);
+void check_paco_loss_backward(const PaCoLossBackwardArguments& args);
+void check_center_logits(const CenterLogitsArguments& args);
+void check_queue_enqueue(const QueueEnqueueArguments& args);
+
+// Modules check these when they are made; `caller` begins the message.
+void check_loss_options(const char* caller, const PaCoLossOptions& options);
+void check_center_options(const char* caller, bool has_bias, double center_temperature, double tau,
+                          std::optional<double> scale);
+
+// The dtype of the loss and of everything the kernels add up: float32 for inputs of 16 and 32 bits,
+// float64 for float64.
+c10::ScalarType accumulate_type(c10::ScalarType dtype);
+
+}  // namespace paco

@@ -1,0 +1,40 @@
+// Dispatch keys CompositeExplicitAutograd and CompositeImplicitAutograd: operators made of others,
+// on any device that has no kernels of its own.
+
+#include "../composite/composite.h"
+
+#include <torch/library.h>
+
+#include "center_logits_arguments.h"
+#include "paco_loss_arguments.h"
+#include "queue_enqueue_arguments.h"
+
+namespace paco {
+namespace {
+
+// Without autograd the loss alone is computed.
+at::Tensor loss_without_grad(const PaCoLossArguments& args) {
+  return paco_loss_forward(args, /*features_grad=*/false).loss;
+}
+
+at::Tensor checked_center_logits(const CenterLogitsArguments& args) {
+  check_center_logits(args);
+  return composite::center_logits(args);
+}
+
+}  // namespace
+}  // namespace paco
+
+TORCH_LIBRARY_IMPL(paco, CompositeExplicitAutograd, m) {
+  m.impl("paco_loss", TORCH_FN(paco::paco_loss_adaptor<paco::loss_without_grad>));
+  m.impl("paco_loss_forward", TORCH_FN(paco::forward_adaptor<paco::composite::paco_loss_forward>));
+  m.impl("paco_loss_backward",
+         TORCH_FN(paco::backward_adaptor<paco::composite::paco_loss_backward>));
+  m.impl("queue_enqueue_", TORCH_FN(paco::queue_enqueue_adaptor<paco::composite::queue_enqueue_>));
+}
+
+// Made of differentiable ATen operators, so it needs no derivative of its own, runs on every
+// device, and is transparent to torch.compile and torch.export.
+TORCH_LIBRARY_IMPL(paco, CompositeImplicitAutograd, m) {
+  m.impl("center_logits", TORCH_FN(paco::center_logits_adaptor<paco::checked_center_logits>));
+}

@@ -1,0 +1,167 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <c10/core/SymInt.h>
+
+#include <optional>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "../kernels/paco_loss_problem.h"
+#include "checks.h"
+#include "paco_loss.h"
+
+// The way of the loss's arguments: a flat list in the schema, one struct for everything in ops,
+// plain pointers for the kernels.
+namespace paco {
+
+using OptionalTensor = std::optional<at::Tensor>;
+
+// Borrowed for the length of one call.
+struct PaCoLossArguments {
+  const at::Tensor& features;
+  const at::Tensor& labels;
+  const OptionalTensor& center_logits;
+  const OptionalTensor& queue;
+  const OptionalTensor& queue_labels;
+  const OptionalTensor& num_valid;
+  const OptionalTensor& anchor_weight;
+  std::optional<c10::SymInt> num_anchors;
+  PaCoLossOptions options;
+
+  // A: where it is left out, the rows of center_logits, or else of features.
+  c10::SymInt count_anchors() const {
+    if (num_anchors) return *num_anchors;
+    const at::Tensor& rows = center_logits ? *center_logits : features;
+    return rows.dim() > 0 ? rows.sym_size(0) : c10::SymInt(0);
+  }
+};
+
+// The loss, and what the backward pass needs of the forward pass; see library.cpp.
+struct PaCoLossState {
+  at::Tensor loss;           // []
+  at::Tensor log_partition;  // [A]
+  at::Tensor pair_weight;    // [A]
+  at::Tensor anchor_grad;    // [A, D]; empty where not wanted
+};
+
+struct PaCoLossBackwardArguments {
+  const at::Tensor& grad_loss;
+  const at::Tensor& features;
+  const at::Tensor& labels;
+  const OptionalTensor& center_logits;
+  const OptionalTensor& anchor_weight;
+  const at::Tensor& log_partition;
+  const at::Tensor& pair_weight;
+  const at::Tensor& anchor_grad;
+  PaCoLossOptions options;
+  bool features_grad;
+  bool center_logits_grad;
+};
+
+// A gradient that is not wanted is empty.
+struct PaCoLossInputGradients {
+  at::Tensor features;
+  at::Tensor center_logits;
+};
+
+// The loss and its halves, as calls of the dispatcher.
+at::Tensor dispatch_paco_loss(const PaCoLossArguments& args);
+PaCoLossState paco_loss_forward(const PaCoLossArguments& args, bool features_grad);
+PaCoLossInputGradients paco_loss_backward(const PaCoLossBackwardArguments& args);
+
+// From the flat list of the schema to the struct.
+
+// A kernel with the arguments of paco_loss, and perhaps more, that calls a function of the struct.
+template <auto function, typename... Rest>
+std::invoke_result_t<decltype(function), const PaCoLossArguments&, Rest...> paco_loss_adaptor(
+    const at::Tensor& features, const at::Tensor& labels, const OptionalTensor& center_logits,
+    const OptionalTensor& queue, const OptionalTensor& queue_labels,
+    const OptionalTensor& num_valid, const OptionalTensor& anchor_weight,
+    std::optional<c10::SymInt> num_anchors, double beta, double gamma,
+    std::optional<double> base_temperature, double label_smoothing, double alpha,
+    double temperature, Rest... rest) {
+  return function(PaCoLossArguments{features,
+                                    labels,
+                                    center_logits,
+                                    queue,
+                                    queue_labels,
+                                    num_valid,
+                                    anchor_weight,
+                                    std::move(num_anchors),
+                                    {.alpha = alpha,
+                                     .temperature = temperature,
+                                     .beta = beta,
+                                     .gamma = gamma,
+                                     .base_temperature = base_temperature,
+                                     .label_smoothing = label_smoothing}},
+                  rest...);
+}
+
+using PaCoLossForward = PaCoLossState(const PaCoLossArguments& args, bool features_grad);
+using PaCoLossBackward = PaCoLossInputGradients(const PaCoLossBackwardArguments& args);
+
+template <PaCoLossForward* forward>
+std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> checked_forward(
+    const PaCoLossArguments& args, bool features_grad) {
+  check_paco_loss(args);
+  auto [loss, log_partition, pair_weight, anchor_grad] = forward(args, features_grad);
+  return {loss, log_partition, pair_weight, anchor_grad};
+}
+
+// The kernel paco_loss_forward of one dispatch key.
+template <PaCoLossForward* forward>
+constexpr auto* forward_adaptor = &paco_loss_adaptor<checked_forward<forward>, bool>;
+
+// The kernel paco_loss_backward of one dispatch key.
+template <PaCoLossBackward* backward>
+std::tuple<at::Tensor, at::Tensor> backward_adaptor(
+    const at::Tensor& grad_loss, const at::Tensor& features, const at::Tensor& labels,
+    const OptionalTensor& center_logits, const OptionalTensor& anchor_weight,
+    const at::Tensor& log_partition, const at::Tensor& pair_weight, const at::Tensor& anchor_grad,
+    double beta, double gamma, std::optional<double> base_temperature, double label_smoothing,
+    double alpha, double temperature, bool features_grad, bool center_logits_grad) {
+  const PaCoLossBackwardArguments args{grad_loss,
+                                       features,
+                                       labels,
+                                       center_logits,
+                                       anchor_weight,
+                                       log_partition,
+                                       pair_weight,
+                                       anchor_grad,
+                                       {.alpha = alpha,
+                                        .temperature = temperature,
+                                        .beta = beta,
+                                        .gamma = gamma,
+                                        .base_temperature = base_temperature,
+                                        .label_smoothing = label_smoothing},
+                                       features_grad,
+                                       center_logits_grad};
+  check_paco_loss_backward(args);
+  auto [grad_features, grad_center_logits] = backward(args);
+  return {grad_features, grad_center_logits};
+}
+
+// From the struct to plain pointers: arguments as kernels take them. Owns what had to be copied to
+// be dense or of the right dtype, so it outlives the kernels' calls.
+class DensePaCoLoss {
+ public:
+  explicit DensePaCoLoss(const PaCoLossArguments& args);
+  explicit DensePaCoLoss(const PaCoLossBackwardArguments& args);
+
+  PaCoLossProblem problem;
+
+ private:
+  at::Tensor keep(at::Tensor tensor) { return kept_.emplace_back(std::move(tensor)); }
+  const int64_t* labels(const at::Tensor& tensor);
+  // Sets the part of the problem that both passes read.
+  void set_anchors(const at::Tensor& features, const at::Tensor& labels,
+                   const OptionalTensor& center_logits, const OptionalTensor& anchor_weight,
+                   const PaCoLossOptions& options);
+
+  std::vector<at::Tensor> kept_;
+};
+
+}  // namespace paco

@@ -1,0 +1,37 @@
+// Prints the dynamic shared memory, in bytes, of every kernel whose launch asks for an amount that
+// depends on the product and its tile: a line each, "KERNEL<PRODUCT, DIM> BYTES".
+
+#include <paco/kernels/cuda/body/launch_sizes.h>
+
+#include <iostream>
+
+namespace {
+
+using namespace paco;
+using namespace paco::cuda;
+
+template <typename Product, int kDim>
+void print_tile(const char* product) {
+  using Memory = LaunchMemory<Product, kDim>;
+  const auto print = [&](const char* kernel, int bytes) {
+    std::cout << kernel << '<' << product << ", " << kDim << "> " << bytes << '\n';
+  };
+  print("stream_columns_kernel", Memory::kStreamColumns);
+  print("feature_gradient_kernel", Memory::kFeatureGradient);
+}
+
+template <typename Product>
+void print_product(const char* product) {
+  print_tile<Product, 64>(product);
+  print_tile<Product, 128>(product);
+  print_tile<Product, 256>(product);
+}
+
+}  // namespace
+
+int main() {
+  print_product<FloatProduct>("FloatProduct");
+  print_product<Tf32Product>("Tf32Product");
+  print_product<HalfProduct<Float16>>("HalfProduct<Float16>");
+  print_product<HalfProduct<BFloat16>>("HalfProduct<BFloat16>");
+}

@@ -1,0 +1,78 @@
+// Steps of Python's TrainingStep (export_models.py) and of this one are the same.
+
+#include <c10/util/Exception.h>
+#include <gtest/gtest.h>
+#include <paco/nn.h>
+#include <torch/script.h>
+#include <torch/torch.h>
+
+#include <string>
+#include <vector>
+
+namespace paco::nn {
+namespace {
+
+TrainingStep new_step(int64_t queue_size, int64_t dim, int64_t in_features) {
+  return TrainingStep(PaCoLoss(PaCoLossOptions{.alpha = 0.05, .temperature = 0.2}),
+                      FeatureQueue(queue_size, dim), ClassCenters(in_features, 4));
+}
+
+TEST(TrainingStep, FromPythonsStateTakesPythonsSteps) {
+  const torch::jit::Module run = torch::jit::load(PACO_TEST_MODELS "/step_run.pt");
+  const auto tensor = [&](const char* name) { return run.attr(name).toTensor(); };
+  const torch::Tensor losses = tensor("losses");
+  const torch::Tensor queue = tensor("queue");
+  TrainingStep step = new_step(queue.size(0), queue.size(1), tensor("pooled").size(2));
+  torch::load(step, PACO_TEST_MODELS "/step.pt");
+  for (int64_t i = 0; i < losses.size(0); ++i) {
+    const torch::Tensor loss = step->forward(tensor("queries")[i], tensor("keys")[i],
+                                             tensor("pooled")[i], tensor("labels")[i]);
+    EXPECT_TRUE(torch::allclose(loss, losses[i], 1e-5, 1e-6));
+  }
+  EXPECT_TRUE(torch::allclose(step->queue->features, queue, 1e-5, 1e-6));
+  EXPECT_TRUE(step->queue->labels.equal(tensor("queue_labels")));
+  EXPECT_TRUE(step->queue->state.equal(tensor("queue_state")));
+}
+
+TEST(TrainingStep, RowsOfPooledFeaturesAreTheAnchors) {
+  const torch::Tensor pooled = torch::randn({6, 5});
+  const torch::Tensor labels = torch::tensor({0, 1, 2});
+  const torch::Tensor queries = torch::randn({3, 2});
+  for (const int64_t anchors : {3, 6}) {
+    TrainingStep step = new_step(4, 2, 5);
+    const torch::Tensor keys = torch::randn({3, 2}).requires_grad_();
+    const StepResult result = step->detailed(queries, keys, pooled.slice(0, 0, anchors), labels);
+    EXPECT_EQ(result.features.size(0), 6);
+    EXPECT_EQ(result.center_logits.size(0), anchors);
+    EXPECT_TRUE(torch::allclose(result.features.norm(2, 1), torch::ones({6})));
+    EXPECT_EQ(step->queue->num_valid().item<int64_t>(), 3);
+    result.loss.backward();
+    EXPECT_EQ(keys.grad().defined(), anchors == 6);  // in PaCo no gradient flows to the keys
+  }
+  EXPECT_THROW(new_step(4, 2, 5)->forward(queries, queries, pooled.slice(0, 0, 5), labels),
+               c10::ValueError);
+}
+
+TEST(TrainingStep, DetachedCentersLeaveTheEncoderToThePairs) {
+  TrainingStep step(PaCoLoss(PaCoLossOptions{.alpha = 1, .temperature = 0.2}), FeatureQueue(4, 2),
+                    ClassCenters(5, 4), /*detach_centers=*/true);
+  const torch::Tensor pooled = torch::randn({3, 5}).requires_grad_();
+  step->forward(torch::randn({3, 2}), torch::randn({3, 2}), pooled, torch::tensor({0, 1, 2}))
+      .backward();
+  EXPECT_FALSE(pooled.grad().defined());
+  EXPECT_TRUE(step->centers->weight.grad().defined());
+}
+
+TEST(TrainingStep, NamesItsState) {
+  TrainingStep step = new_step(3, 2, 5);
+  std::vector<std::string> names = step->named_parameters().keys();
+  for (const std::string& name : step->named_buffers().keys()) {
+    names.push_back(name);
+  }
+  const std::vector<std::string> expected = {"centers.weight", "centers.bias", "queue.features",
+                                             "queue.labels",   "queue.state",  "centers.log_prior"};
+  EXPECT_EQ(names, expected);
+}
+
+}  // namespace
+}  // namespace paco::nn
