@@ -1,23 +1,33 @@
 """paco-classify gives what Python gives, from the pixels on, and no file makes it crash."""
 
+import importlib.util
 import json
 import os
 import pty
 import random
+import re
+import resource
+import shutil
+import socket
 import subprocess
+import zipfile
 from pathlib import Path
 
 import cv2
+import mmcv
 import numpy as np
 import pytest
 import torch
+from helpers.digits_runs import CONFIGS
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
+from PIL import Image
 from torch import nn
 
 import paco
 from paco import deploy
+from paco.image_metadata import image_metadata as texts_of
 from paco.mmpretrain import DigitsLT, image_metadata
 
 TOOL = Path(paco.__file__).parent / "bin" / "paco-classify"
@@ -32,7 +42,7 @@ ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 
 def classify(*arguments, status=0) -> subprocess.CompletedProcess:
     result = subprocess.run(
-        [TOOL, *map(str, arguments)], capture_output=True, text=True, env=ENVIRONMENT
+        [TOOL, *map(str, arguments)], capture_output=True, text=True, env=ENVIRONMENT, timeout=300
     )
     assert result.returncode == status, result.stdout + result.stderr
     return result
@@ -86,9 +96,7 @@ def digits(tmp_path_factory):
         optimizer.zero_grad()
         nn.functional.cross_entropy(model(x), labels).backward()
         optimizer.step()
-    metadata = deploy.image_metadata(
-        data.metainfo["classes"], mean=[mean], std=[std], channels="GRAY"
-    )
+    metadata = texts_of(data.metainfo["classes"], mean=[mean], std=[std], channels="GRAY")
     for suffix in ("pt", "pt2"):
         deploy.export_classifier(model, x[:2], folder / f"model.{suffix}", metadata)
     with torch.no_grad():
@@ -285,7 +293,7 @@ def test_a_pipeline_that_does_more_is_refused(pipeline, message):
 
 
 def test_every_config_can_say_what_it_does():
-    for path in sorted((Path(__file__).parents[2] / "configs").glob("*_lt/*.py")):
+    for path in sorted(CONFIGS.glob("*_lt/*.py")):
         cfg = Config.fromfile(path)
         model = toolbox_model(dict(type="ClsDataPreprocessor", **cfg.data_preprocessor))
         model._dataset_meta = {"classes": ["a"]}
@@ -359,10 +367,10 @@ def test_a_foreign_model_is_a_sentence(digits, tmp_path, suffix):
     x = torch.randn(2, 1, 8, 8)
     deploy.export_classifier(module, x, path)
     assert message + "it does not say how to preprocess" in classify(path, image, status=2).stderr
-    metadata = deploy.image_metadata(list("abc"), mean=[0.0], std=[1.0], channels="GRAY")
+    metadata = texts_of(list("abc"), mean=[0.0], std=[1.0], channels="GRAY")
     deploy.export_classifier(module, x, path, metadata)
     errors = classify(path, image, status=2).stderr
-    assert message + "two images give [2, 10] numbers, and it names 3 classes" in errors
+    assert message + "2 images give [2, 10] numbers, and it names 3 classes" in errors
     deploy.export_classifier(module, x, path, metadata | {"mean": "12,x"})
     errors = classify(path, image, status=2).stderr
     assert message + "its mean should be numbers and is '12,x'" in errors
@@ -370,7 +378,7 @@ def test_a_foreign_model_is_a_sentence(digits, tmp_path, suffix):
     errors = classify(path, image, status=2).stderr
     assert message + "its mean should be numbers and is '1?[2J??λ'" in errors
 
-    step = deploy.TrainingStep(
+    step = paco.nn.TrainingStep(
         paco.nn.PaCoLoss(alpha=0.1, temperature=0.1),
         paco.nn.FeatureQueue(4, 3),
         paco.nn.ClassCenters(5, 2),
@@ -380,9 +388,7 @@ def test_a_foreign_model_is_a_sentence(digits, tmp_path, suffix):
 
 
 def test_an_image_too_narrow_to_be_resized_is_skipped(tmp_path):
-    metadata = deploy.image_metadata(
-        ["a", "b"], mean=[0.0], std=[1.0], channels="GRAY", resize=256, crop=(8, 8)
-    )
+    metadata = texts_of(["a", "b"], mean=[0.0], std=[1.0], channels="GRAY", resize=256, crop=(8, 8))
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
     deploy.export_classifier(model, torch.randn(2, 1, 8, 8), tmp_path / "model.pt", metadata)
     image = tmp_path / "line.png"
@@ -393,7 +399,7 @@ def test_an_image_too_narrow_to_be_resized_is_skipped(tmp_path):
 
 def test_names_with_quotes_and_other_alphabets(tmp_path):
     classes = ['say "a"', "back\\slash", "tab\there", "λ ß", "日本"]
-    metadata = deploy.image_metadata(classes, mean=[0.0], std=[1.0], channels="GRAY")
+    metadata = texts_of(classes, mean=[0.0], std=[1.0], channels="GRAY")
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 5))
     deploy.export_classifier(model, torch.randn(2, 1, 8, 8), tmp_path / "model.pt", metadata)
     image = tmp_path / 'an "image".png'
@@ -401,6 +407,358 @@ def test_names_with_quotes_and_other_alphabets(tmp_path):
     line = json.loads(classify("--json", tmp_path / "model.pt", image).stdout)
     assert line["image"] == str(image)
     assert {entry["class"] for entry in line["top"]} == set(classes)
+
+
+def pixel_model(path: Path, channels: str = "GRAY", **metadata) -> Path:
+    """A file whose logits are the pixels of images of 8 by 8."""
+    depth = 1 if channels == "GRAY" else 3
+    texts = texts_of(
+        metadata.pop("classes", [str(i) for i in range(64 * depth)]),
+        mean=[0.0] * depth,
+        std=[50.0] * depth,
+        channels=channels,
+    )
+    deploy.export_classifier(nn.Flatten(), torch.randn(2, depth, 8, 8), path, texts | metadata)
+    return path
+
+
+def write_noise(path: Path, seed: int = 0) -> Path:
+    pixels = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), pixels[..., 0] if path.suffix == ".pgm" else pixels)
+    return path
+
+
+def load_list_tool():
+    """tools/dataset_converters/long_tailed_list.py, which is a script and no module."""
+    path = Path(__file__).parents[2] / "tools" / "dataset_converters" / "long_tailed_list.py"
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    return tool
+
+
+# ---- Images that are not what they should be -----------------------------------------------------
+
+
+def test_a_folders_images_are_those_that_are_listed_for_training(tmp_path, capsys):
+    tool = load_list_tool()
+    model = pixel_model(tmp_path / "model.pt")
+    root = tmp_path / "images"
+    seen = [
+        write_noise(root / "ant" / f"{i}{suffix}")
+        for i, suffix in enumerate(sorted(tool.EXTENSIONS))
+    ]
+    seen += [write_noise(root / name) for name in ("ant/UPPER.PNG", "ant/x.jpg/y/1.TIFF")]
+    for name in (
+        *(".ipynb_checkpoints/1.jpg", "__MACOSX/ant/._1.jpg", ".DS_Store"),
+        *("ant/.hidden/2.jpg", "ant/._3.jpg", "ant/@eaDir/5.jpg/thumbnail.jpg"),
+        *("ant/notes.txt", "ant/anim.gif"),
+    ):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    (root / "ant" / "7.jpg").symlink_to("nowhere.jpg")
+    (root / "ant" / "8.jpg").symlink_to("8.jpg")
+    (root / "ant" / "again").symlink_to("..", target_is_directory=True)
+    (root / "bee").symlink_to(write_noise(tmp_path / "elsewhere" / "9.webp").parent)
+    seen.append(root / "bee" / "9.webp")
+    os.mkfifo(root / "ant" / "10.jpg")
+
+    result = classify("--json", "--top-k", 1, model, root)
+    names = [json.loads(line)["image"] for line in result.stdout.splitlines()]
+    assert names == sorted(map(str, seen))
+    tool.main([str(root), str(tmp_path / "lists")])
+    listed = (tmp_path / "lists" / "train.txt").read_text().splitlines()
+    assert sorted(str(root / line.rsplit(" ", 1)[0]) for line in listed) == names
+
+    reasons = result.stderr.splitlines()[1].removeprefix("left out of the folders: ")
+    assert reasons == (
+        "2 broken links, 6 hidden, 1 links to a folder above, 2 not named like images, 1 pipes, "
+        "sockets or devices"
+    )
+    assert capsys.readouterr().out.splitlines()[1] == f"left out of {root}: {reasons}"
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path):
+    model = pixel_model(tmp_path / "model.pt")
+    image = write_noise(tmp_path / "images" / "1.png")
+    # Root may read every folder, but no path is longer than 4096 bytes.
+    below = os.open(image.parent, os.O_RDONLY)
+    for _ in range(17):
+        os.mkdir("x" * 250, dir_fd=below)
+        folder = below
+        below = os.open("x" * 250, os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+    os.close(below)
+    result = classify("--json", "--top-k", 1, model, image.parent, status=1)
+    assert json.loads(result.stdout)["image"] == str(image)
+    assert re.search(r"skipped: the folder .*/x+ cannot be read: File name too long", result.stderr)
+
+
+@pytest.mark.parametrize("channels", ["RGB", "GRAY"])
+@pytest.mark.parametrize("suffix", [".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp"])
+def test_every_format_has_the_pixels_of_python(tmp_path, suffix, channels):
+    model = pixel_model(tmp_path / "model.pt", channels)
+    path = write_noise(tmp_path / f"image{suffix}")
+    if channels == "RGB":
+        pixels = mmcv.imread(path, channel_order="rgb")
+    else:
+        pixels = mmcv.imread(path, "grayscale")[..., None]
+    logits = all_logits(model, path, classes=pixels.size)[str(path)]
+    expected = torch.from_numpy(pixels).permute(2, 0, 1).flatten() / 50
+    torch.testing.assert_close(logits, expected)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".webp"])
+def test_an_image_that_is_cut_off_is_skipped(tmp_path, suffix):
+    model = pixel_model(tmp_path / "model.pt")
+    whole = write_noise(tmp_path / f"whole{suffix}")
+    data = whole.read_bytes()
+    cut = []
+    for i, size in enumerate([len(data) - 2, len(data) * 9 // 10, len(data) // 2, 30]):
+        cut.append(tmp_path / f"cut{i}{suffix}")
+        cut[-1].write_bytes(data[:size])
+    result = classify("--json", model, whole, *cut, status=1)
+    assert [json.loads(line)["image"] for line in result.stdout.splitlines()] == [str(whole)]
+    for path in cut:
+        assert f"paco-classify: skipped: {path} is " in result.stderr
+    assert "OpenCV" not in result.stderr
+    if suffix == ".jpg":
+        assert f"skipped: {cut[0]} is cut off: the JPEG has no end" in result.stderr
+        assert_cut_although_a_thumbnail_is_whole(model, data, tmp_path)
+
+
+def assert_cut_although_a_thumbnail_is_whole(model: Path, jpeg: bytes, folder: Path) -> None:
+    segment = b"Exif\0\0" + jpeg
+    with_thumbnail = (
+        jpeg[:2] + b"\xff\xe1" + (len(segment) + 2).to_bytes(2, "big") + segment + jpeg[2:]
+    )
+    path = folder / "thumbnail.jpg"
+    path.write_bytes(with_thumbnail + b"what some cameras append")
+    classify(model, path)
+    path.write_bytes(with_thumbnail[:-20])
+    assert f"{path} is cut off" in classify(model, path, status=2).stderr
+
+
+@pytest.mark.parametrize("settings", [{}, {"progressive": True}, {"restart_marker_blocks": 1}])
+def test_a_whole_jpeg_of_every_kind_is_read(tmp_path, settings):
+    path = tmp_path / "image.jpg"
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8), np.uint8)
+    Image.fromarray(pixels).save(path, **settings)
+    path.write_bytes(path.read_bytes().replace(b"\xff\xd9", b"\xff\xff\xff\xd9"))  # padding
+    classify(pixel_model(tmp_path / "model.pt"), path)
+
+
+@pytest.mark.parametrize(
+    ("name", "frames", "message"),
+    [
+        ("a.gif", 3, "is a GIF"),
+        ("still.gif", 1, "is a GIF"),
+        ("a.webp", 3, "is animated"),
+        ("a.png", 3, "is animated"),
+        ("named.jpg", 3, "is a GIF"),
+    ],
+)
+def test_what_has_frames_to_choose_from_is_refused(tmp_path, name, frames, message):
+    path = tmp_path / name
+    images = [Image.fromarray(np.full((8, 8), 80 * i, np.uint8)) for i in range(frames)]
+    form = "gif" if message == "is a GIF" else None
+    images[0].save(path, form, save_all=frames > 1, append_images=images[1:])
+    errors = classify(pixel_model(tmp_path / "model.pt"), path, status=2).stderr
+    assert f"skipped: {path} {message}" in errors
+
+
+def test_nothing_is_waited_for(tmp_path):
+    model = pixel_model(tmp_path / "model.pt")
+    good = write_noise(tmp_path / "good.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket"))
+    strange = [tmp_path / "pipe.png", tmp_path / "socket", "/dev/zero", "/dev/tty"]
+    result = classify("--json", "--top-k", 1, model, good, *strange, status=1)
+    assert len(result.stdout.splitlines()) == 1
+    for path in strange:
+        assert f"skipped: {path} is a pipe, a socket or a device" in result.stderr
+    os.mkfifo(tmp_path / "pipe.pt")
+    assert "there is no model file" in classify(tmp_path / "pipe.pt", good, status=2).stderr
+
+
+def test_an_image_with_logits_that_are_not_numbers_is_skipped(tmp_path):
+    class Root(nn.Module):  # NaN for dark pixels
+        def forward(self, x):
+            return (x.flatten(1)[:, :2] + 1.5).sqrt()
+
+    texts = texts_of(["a", "b"], mean=[100.0], std=[50.0], channels="GRAY")
+    deploy.export_classifier(Root(), torch.rand(2, 1, 8, 8), tmp_path / "model.pt", texts)
+    for name, value in [("dark", 0), ("light", 200)]:
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((8, 8), value, np.uint8))
+    result = classify(
+        tmp_path / "model.pt", tmp_path / "dark.png", tmp_path / "light.png", status=1
+    )
+    assert "nan" not in result.stdout
+    assert len(result.stdout.splitlines()) == 2
+    assert f"skipped: {tmp_path / 'dark.png'} has logits that are NaN" in result.stderr
+    assert "1 images in" in result.stderr
+
+
+# ---- Names ---------------------------------------------------------------------------------------
+
+
+def test_a_name_that_is_not_utf_8_is_valid_json(tmp_path):
+    model = pixel_model(tmp_path / "model.pt", classes=[f"c{i}" for i in range(64)])
+    good = write_noise(tmp_path / "names" / "日本é😀.png")
+    for name in (b"caf\xe9", b"\xff\xfe", b"\xed\xa0\x80", b"\xc0\xaf\xf5", b"\xf4\x90\x80\x80"):
+        shutil.copy(good, os.path.join(os.fsencode(good.parent), name + b".png"))
+    output = subprocess.run(
+        [TOOL, "--json", model, tmp_path / "names"],
+        stdout=subprocess.PIPE,
+        env=ENVIRONMENT,
+        check=True,
+    ).stdout
+    names = [json.loads(line)["image"] for line in output.decode("utf-8").splitlines()]
+    assert str(good) in names
+    expected = [entry.path for entry in os.scandir(os.fsencode(tmp_path / "names"))]
+    assert sorted(map(os.fsencode, names)) == sorted(expected)
+
+
+def test_control_characters_do_not_reach_the_terminal(tmp_path):
+    classes = ["\x1b[31mred", "bell\x07", "\x9b2Jcsi", "del\x7f", "日本"]
+    texts = texts_of(classes, mean=[0.0], std=[1.0], channels="GRAY")
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 5))
+    deploy.export_classifier(model, torch.randn(2, 1, 8, 8), tmp_path / "model.pt", texts)
+    image = write_noise(tmp_path / "\x1b]0;title\x07.png")
+    (tmp_path / "\x1b[2J.png").touch()
+    images = (image, tmp_path / "\x1b[2J.png")
+    table = classify(tmp_path / "model.pt", *images, status=1)
+    lines = classify("--json", tmp_path / "model.pt", *images, status=1)
+    missing = classify(tmp_path / "\x1b[2J.pt", image, status=2)
+    for text in (table.stdout, table.stderr, lines.stdout, lines.stderr, missing.stderr):
+        assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", text)
+    for name in ("?[31mred", "bell?", "?2Jcsi", "del?", "日本", "?]0;title?.png"):
+        assert name in table.stdout
+    assert f"skipped: {tmp_path}/?[2J.png is empty" in table.stderr
+    line = json.loads(lines.stdout)
+    assert {entry["class"] for entry in line["top"]} == set(classes)
+    assert line["image"] == str(image)
+
+
+# ---- Model files ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", ["pt", "pt2"])
+def test_color_images_lie_in_memory_as_a_compiled_model_reads_them(tmp_path, suffix):
+    """A .pt2 file takes another layout or dtype for other pixels, without a word."""
+    model = pixel_model(tmp_path / f"model.{suffix}", "RGB")
+    paths = [write_noise(tmp_path / f"{i}.png", seed=i) for i in range(3)]
+    for batch_size in (1, 2, 3):
+        logits = all_logits("--batch-size", batch_size, model, *paths, classes=192)
+        for path in paths:
+            pixels = mmcv.imread(path, channel_order="rgb").transpose(2, 0, 1)
+            expected = torch.from_numpy(pixels.copy()).flatten() / 50
+            torch.testing.assert_close(logits[str(path)], expected)
+
+
+class Classifier(nn.Module):
+    """A convolution, BatchNorm and a function, with weights of a seed."""
+
+    def __init__(self, function):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.Sequential(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8))
+        self.head = nn.Linear(8, 3)
+        self.function = function
+
+    def forward(self, x):
+        return self.head(self.function(self.layers(x)).mean((2, 3)))
+
+
+def test_a_model_that_pytorch_cannot_optimize_runs_as_exported(tmp_path):
+    """MobileNetV3's clamp, which has integer bounds after BatchNorm."""
+    x = torch.rand(2, 1, 8, 8)
+    model = Classifier(lambda x: x * (x + 3).clamp(0, 6) / 6 + x.clamp(0, 6)).eval()
+    texts = texts_of(list("abc"), mean=[0.0], std=[50.0], channels="GRAY")
+    deploy.export_classifier(model, x, tmp_path / "model.pt", texts)
+    with pytest.raises(RuntimeError):  # or PyTorch has been mended
+        torch.jit.optimize_for_inference(torch.jit.load(tmp_path / "model.pt").eval())
+    path = write_noise(tmp_path / "image.png")
+    result = classify("--json", tmp_path / "model.pt", path)
+    assert "runs the model as it was exported, which is slower" in result.stderr
+    logits = {entry["index"]: entry["logit"] for entry in json.loads(result.stdout)["top"]}
+    pixels = torch.from_numpy(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE))[None, None] / 50
+    with torch.no_grad():
+        expected = model(pixels)[0]
+    torch.testing.assert_close(torch.tensor([logits[i] for i in range(3)]), expected)
+
+
+def test_a_model_that_pytorch_optimizes_to_other_logits_runs_as_exported(tmp_path):
+    model = Classifier(torch.relu).eval()
+    convolution, norm = model.layers
+    # BatchNorm takes off what the convolution adds; folded into it, neither rounds.
+    nn.init.constant_(convolution.bias, 1e6)
+    nn.init.constant_(norm.running_mean, 1e6)
+    texts = texts_of(list("abc"), mean=[0.0], std=[50.0], channels="GRAY")
+    deploy.export_classifier(model, torch.rand(2, 1, 8, 8), tmp_path / "model.pt", texts)
+    errors = classify(tmp_path / "model.pt", write_noise(tmp_path / "image.png")).stderr
+    assert "PyTorch cannot optimize it: its logits would change" in errors
+
+
+def test_a_model_that_only_knows_its_batch_is_refused(tmp_path):
+    """Tracing bakes a batch's size in; here it makes images depend on others."""
+
+    class Mixed(nn.Module):
+        def forward(self, x):
+            return (x - x.mean(0)).flatten(1)[:, :2] * 3 + x.flatten(1)[:, :2]
+
+    texts = texts_of(["a", "b"], mean=[0.0], std=[50.0], channels="GRAY")
+    image = write_noise(tmp_path / "image.png")
+    path = tmp_path / "model.pt"
+    deploy.export_classifier(Mixed(), torch.randn(2, 1, 8, 8), path, texts)
+    errors = classify(path, image, status=2).stderr
+    assert "gives an image other logits beside a second image than alone" in errors
+
+
+def test_a_model_of_nan_is_refused(tmp_path):
+    path = pixel_model(tmp_path / "model.pt")
+    _, texts = deploy.load(path)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 64))
+    nn.init.constant_(model[1].weight, torch.nan)
+    traced = torch.jit.trace(model, torch.randn(2, 1, 8, 8), check_trace=False)
+    torch.jit.save(traced, path, _extra_files=texts)
+    errors = classify(path, write_noise(tmp_path / "image.png"), status=2).stderr
+    assert "its logits are not numbers, but NaN" in errors
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("suffix", ["pt", "pt2"])
+@pytest.mark.parametrize(
+    ("record", "megabytes", "message"),
+    [
+        ("extra/classes", 17, "/extra/classes unpacks to 17 MB, and 16 MB is the limit"),
+        ("data/aotinductor/model/x_metadata.json", 17, "x_metadata.json unpacks to 17 MB"),
+        ("extra/notes", 6000, "/extra/notes unpacks to 6000 MB"),
+        ("data/junk", 6000, "unpack to 6"),
+        ("version", 300, "unpack to 300 MB and more, which no export does"),
+    ],
+)
+def test_a_file_that_unpacks_to_too_much_is_refused_unpacked(
+    tmp_path, suffix, record, megabytes, message
+):
+    path = tmp_path / f"model.{suffix}"
+    pixel_model(tmp_path / "model.pt").rename(path)
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(f"model/{record}", bytes(17 << 20))
+        archive.infolist()[-1].file_size = megabytes << 20  # without the minutes that it takes
+    result = subprocess.run(
+        [TOOL, path, write_noise(tmp_path / "image.png")],
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT,
+        # Nor is it unpacked into a file.
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20)),
+    )
+    assert result.returncode == 2
+    assert f"{path} is no classifier" in result.stderr
+    assert message in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -415,7 +773,7 @@ def test_names_with_quotes_and_other_alphabets(tmp_path):
         (["model.pt", "a.png", "--top-k"], "--top-k takes a number"),
         (["--batch-size", "2x", "model.pt", "a.png"], "got '2x'"),
         (["--verbose", "model.pt", "a.png"], "there is no option --verbose"),
-        (["model.pt", "."], "has no .jpg, .jpeg or .png file"),
+        (["model.pt", "."], "the folder . has no image: .bmp .jpeg .jpg .pgm .png .ppm .tif"),
     ],
 )
 def test_a_wrong_command_line_is_a_sentence(arguments, message, tmp_path):
@@ -431,3 +789,6 @@ def test_help_names_every_option():
     text = classify("--help").stdout
     for option in ("--top-k", "--json", "--batch-size", "--threads", "MODEL", "Exit status"):
         assert option in text
+    assert "Both kinds of file\nhold code" in text
+    for suffix in load_list_tool().EXTENSIONS:
+        assert suffix in text

@@ -1,6 +1,5 @@
 #include "arguments.h"
 
-#include <algorithm>
 #include <charconv>
 #include <cstring>
 #include <filesystem>
@@ -12,19 +11,23 @@ namespace paco::classify {
 const char* const kUsage =
     "usage: paco-classify [options] MODEL IMAGE|FOLDER...\n"
     "\n"
-    "Classifies JPEG and PNG images with a model that tools/export.py wrote (.pt or .pt2).\n"
-    "A .pt2 file holds machine code: run only those whose maker you trust.\n"
+    "Classifies images with a model that tools/export.py wrote (.pt or .pt2). Both kinds of file\n"
+    "hold code, which may read and write your files: run only those whose maker you trust.\n"
+    "A folder's images, and its folders', are the files that long_tailed_list.py lists for "
+    "training:\n"
+    ".bmp .jpeg .jpg .pgm .png .ppm .tif .tiff .webp, and none that is hidden. GIFs and animated\n"
+    "images are skipped: programs take other frames of them.\n"
     "\n"
     "  --top-k N       classes to name for each image (default 5)\n"
-    "  --json          one JSON object a line, instead of a table\n"
+    "  --json          one JSON object a line, instead of a table; a byte XX of a name that is "
+    "not\n"
+    "                  UTF-8 is written \\udcXX, so that Python's os.fsencode gives the name back\n"
     "  --batch-size N  images to classify at once (default 64)\n"
     "  --threads N     processor threads (default: as many as PyTorch takes)\n"
     "\n"
-    "Exit status: 0, or 1 if an image was skipped, or 2 if nothing could be done.\n";
+    "Exit status: 0, or 1 if an image or a folder was skipped, or 2 if nothing could be done.\n";
 
 namespace {
-
-namespace fs = std::filesystem;
 
 int positive_number(const std::string& option, const char* text) {
   int number = 0;
@@ -34,38 +37,6 @@ int positive_number(const std::string& option, const char* text) {
     throw Failure(option + " takes a number of at least 1, got '" + text + "'");
   }
   return number;
-}
-
-bool is_named_like_an_image(const fs::path& path) {
-  std::string suffix = path.extension().string();
-  std::transform(suffix.begin(), suffix.end(), suffix.begin(),
-                 [](unsigned char c) { return std::tolower(c); });
-  return suffix == ".jpg" || suffix == ".jpeg" || suffix == ".png";
-}
-
-void add_images(const std::string& argument, std::vector<std::string>& images) {
-  std::error_code error;
-  if (!fs::is_directory(argument, error)) {
-    images.push_back(argument);  // what it is, reading it will tell
-    return;
-  }
-  std::vector<std::string> found;
-  std::error_code unknown;  // of one file, such as a link to itself, which is none then
-  const auto options = fs::directory_options::skip_permission_denied;
-  for (fs::recursive_directory_iterator it(argument, options, error), end; it != end;
-       it.increment(error)) {
-    if (is_named_like_an_image(it->path()) && it->is_regular_file(unknown)) {
-      found.push_back(it->path().string());
-    }
-  }
-  if (error) {
-    throw Failure("the folder " + argument + " cannot be read: " + error.message());
-  }
-  if (found.empty()) {
-    throw Failure("the folder " + argument + " has no .jpg, .jpeg or .png file");
-  }
-  std::sort(found.begin(), found.end());
-  images.insert(images.end(), found.begin(), found.end());
 }
 
 }  // namespace
@@ -100,7 +71,12 @@ Arguments parse_arguments(int argc, char** argv) {
   }
   arguments.model = rest[0];
   for (size_t i = 1; i < rest.size(); ++i) {
-    add_images(rest[i], arguments.images);
+    std::error_code error;
+    if (std::filesystem::is_directory(rest[i], error)) {
+      add_folder(rest[i], arguments.images);
+    } else {
+      arguments.images.paths.push_back(rest[i]);  // what it is, reading it will tell
+    }
   }
   return arguments;
 }

@@ -1,14 +1,15 @@
 #pragma once
 
 #include <string>
-#include <vector>
+
+#include "folder.h"
 
 namespace paco::classify {
 
 /// What the command line asks for.
 struct Arguments {
   std::string model;
-  std::vector<std::string> images;  ///< the files, those of folders in the order of their names
+  Images images;
   int top_k = 5;
   bool json = false;
   int batch_size = 64;
@@ -17,8 +18,7 @@ struct Arguments {
 
 extern const char* const kUsage;
 
-/// Throws Failure for a command line that is none. Folders are searched, with their subfolders, for
-/// files that are named like JPEG or PNG images.
+/// Throws Failure for a command line that is none. Folders are searched for images.
 Arguments parse_arguments(int argc, char** argv);
 
 }  // namespace paco::classify

@@ -3,7 +3,10 @@
 #include <c10/util/Exception.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <sstream>
+
+#include "text.h"
 
 namespace paco::classify {
 
@@ -15,9 +18,11 @@ std::string explain(const std::exception& error) {
   while (std::getline(text, line) && line.empty()) {
   }
   line.resize(std::min(line.size(), line.find(". ")));
-  std::replace_if(
-      line.begin(), line.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
   return line;
+}
+
+void report(const std::string& sentence) {
+  std::fprintf(stderr, "paco-classify: %s\n", printable(sentence).c_str());
 }
 
 }  // namespace paco::classify

@@ -11,7 +11,10 @@ struct Failure : std::runtime_error {
 };
 
 /// What an error says, without PyTorch's advice and its stack of C++ functions: the first sentence.
-/// Control characters, which a terminal would obey, are question marks: errors quote damaged files.
 std::string explain(const std::exception& error);
+
+/// Writes a line to the standard error. It may quote damaged files: only what is printable gets
+/// out.
+void report(const std::string& sentence);
 
 }  // namespace paco::classify

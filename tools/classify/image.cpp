@@ -11,6 +11,7 @@
 #include <opencv2/imgproc.hpp>
 
 #include "failure.h"
+#include "image_file.h"
 #include "pillow.h"
 
 namespace paco::classify {
@@ -118,10 +119,11 @@ Preprocessing parse_preprocessing(const FindText& text) {
 }
 
 at::Tensor read_image(const std::string& path, const Preprocessing& preprocessing) {
+  const std::vector<uint8_t> file = read_image_file(path);
   cv::Mat image;
   try {
-    image = cv::imread(path,
-                       preprocessing.channels == "GRAY" ? cv::IMREAD_GRAYSCALE : cv::IMREAD_COLOR);
+    image = cv::imdecode(
+        file, preprocessing.channels == "GRAY" ? cv::IMREAD_GRAYSCALE : cv::IMREAD_COLOR);
   } catch (const cv::Exception& error) {  // a size that OpenCV refuses, for one
     throw Failure("cannot be decoded: " + error.err);
   }
@@ -158,7 +160,10 @@ at::Tensor read_image(const std::string& path, const Preprocessing& preprocessin
     image = image.clone();
   }
   const at::Tensor pixels = at::from_blob(image.data, {height, width, image.channels()}, at::kByte);
-  return pixels.permute({2, 0, 1}).to(at::kFloat).sub(preprocessing.mean).div(preprocessing.std);
+  return pixels.permute({2, 0, 1})
+      .to(at::kFloat, false, false, at::MemoryFormat::Contiguous)
+      .sub(preprocessing.mean)
+      .div(preprocessing.std);
 }
 
 }  // namespace paco::classify

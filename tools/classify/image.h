@@ -30,8 +30,8 @@ using FindText = std::function<std::string(const std::string& name)>;
 /// Throws Failure for texts that no export wrote.
 Preprocessing parse_preprocessing(const FindText& text);
 
-/// Reads an image file into [C, H, W], float32. Throws Failure for a file that is no image, or one
-/// that the preprocessing does not bring to the input's size.
+/// Reads an image file into [C, H, W], float32 and contiguous. Throws Failure for a file that is no
+/// image, or one that the preprocessing does not bring to the input's size.
 at::Tensor read_image(const std::string& path, const Preprocessing& preprocessing);
 
 }  // namespace paco::classify

@@ -2,12 +2,15 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/isnan.h>
+#include <ATen/ops/softmax.h>
 #include <ATen/ops/stack.h>
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <iostream>
 #include <opencv2/core/utility.hpp>
 #include <opencv2/core/utils/logger.hpp>
 
@@ -48,15 +51,26 @@ std::vector<Read> read_images(const std::vector<std::string>& paths, size_t firs
   return result;
 }
 
+/// A sentence about what folders have beside images; none if that is nothing.
+std::string left_out(const Images& images) {
+  std::string sentence;
+  for (const auto& [reason, count] : images.left_out) {
+    sentence += (sentence.empty() ? "left out of the folders: " : ", ") + std::to_string(count) +
+                " " + reason;
+  }
+  return sentence;
+}
+
 int run(const Arguments& arguments) {
   const c10::InferenceMode guard;
   cv::utils::logging::setLogLevel(cv::utils::logging::LOG_LEVEL_SILENT);  // read_image tells
+  std::cerr.setstate(std::ios::failbit);                                  // and so does OpenCV 4
   cv::setNumThreads(1);                                                   // one image a thread
   if (arguments.threads > 0) {
     at::set_num_threads(arguments.threads);
   }
   const Model model = load_model(arguments.model);
-  const std::vector<std::string>& paths = arguments.images;
+  const std::vector<std::string>& paths = arguments.images.paths;
   const size_t batch = arguments.batch_size;
   Results results(paths, model.classes, arguments.top_k, arguments.json);
   Progress progress(paths.size(), batch);
@@ -78,19 +92,25 @@ int run(const Arguments& arguments) {
     }
     at::Tensor logits;
     if (!images.empty()) {
-      logits = model.logits(at::stack(images)).to(at::kFloat);
+      logits = model.logits(at::stack(images));
     }
     progress.clear();
     int64_t row = 0;
     for (size_t i = 0; i < count; ++i) {
+      std::string failure = read[i].failure;
       if (read[i].image.defined()) {
-        results.write(paths[first + i], logits[row++]);
-      } else {
-        std::fprintf(stderr, "paco-classify: skipped: %s %s\n", paths[first + i].c_str(),
-                     read[i].failure.c_str());
+        const at::Tensor l = logits[row++];
+        if (l.softmax(0).isnan().any().item<bool>()) {
+          failure = "has logits that are NaN or infinite";
+        } else {
+          results.write(paths[first + i], l);
+          ++classified;
+        }
+      }
+      if (!failure.empty()) {
+        report("skipped: " + paths[first + i] + " " + failure);
       }
     }
-    classified += images.size();
     progress.draw(first + count);
   }
   progress.clear();
@@ -101,10 +121,16 @@ int run(const Arguments& arguments) {
   std::fprintf(stderr, "%zu images in %.2f s, %.0f a second (reading %.2f s, model %.2f s)\n",
                classified, total, static_cast<double>(classified) / total, reading,
                total - reading);
+  for (const std::string& folder : arguments.images.unread) {
+    report("skipped: " + folder);
+  }
+  if (const std::string sentence = left_out(arguments.images); !sentence.empty()) {
+    std::fprintf(stderr, "%s\n", sentence.c_str());
+  }
   if (classified == 0) {
     throw Failure("no image could be classified");
   }
-  return classified == paths.size() ? 0 : 1;
+  return classified == paths.size() && arguments.images.unread.empty() ? 0 : 1;
 }
 
 }  // namespace
@@ -118,9 +144,9 @@ int main(int argc, char** argv) {
   try {
     return paco::classify::run(paco::classify::parse_arguments(argc, argv));
   } catch (const paco::classify::Failure& failure) {
-    std::fprintf(stderr, "paco-classify: %s\n", failure.what());
+    paco::classify::report(failure.what());
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "paco-classify: %s\n", paco::classify::explain(error).c_str());
+    paco::classify::report(paco::classify::explain(error));
   }
   return 2;
 }

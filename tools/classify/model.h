@@ -14,12 +14,12 @@ namespace paco::classify {
 struct Model {
   using Function = std::function<at::Tensor(const at::Tensor&)>;
 
-  Function logits;  ///< images [N, C, H, W] to [N, classes]
+  Function logits;  ///< images [N, C, H, W] to float32 [N, classes]
   std::vector<std::string> classes;
   Preprocessing preprocessing;
 };
 
-/// Reads a file of paco.deploy.export_classifier, .pt or .pt2, and tries it on an empty image.
+/// Reads a file of paco.deploy.export_classifier, .pt or .pt2, and tries it out.
 /// Throws Failure for any other file.
 Model load_model(const std::string& path);
 

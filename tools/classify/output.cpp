@@ -8,10 +8,12 @@
 #include <cmath>
 #include <cstdio>
 
+#include "text.h"
+
 namespace paco::classify {
 namespace {
 
-/// Columns that UTF-8 text takes: its bytes without the continuations.
+/// Columns that printable text takes: its bytes without UTF-8's continuations.
 size_t width(const std::string& text) {
   return std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xc0) != 0x80; });
 }
@@ -19,30 +21,14 @@ size_t width(const std::string& text) {
 size_t largest_width(const std::vector<std::string>& texts) {
   size_t result = 0;
   for (const std::string& text : texts) {
-    result = std::max(result, width(text));
+    result = std::max(result, width(printable(text)));
   }
   return result;
 }
 
-std::string padded(const std::string& text, size_t columns) {
+std::string padded(const std::string& name, size_t columns) {
+  const std::string text = printable(name);
   return text + std::string(columns - std::min(columns, width(text)), ' ');
-}
-
-std::string json_string(const std::string& text) {
-  std::string result = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') {
-      result += '\\';
-      result += c;
-    } else if (static_cast<unsigned char>(c) < 0x20) {
-      char escape[8];
-      std::snprintf(escape, sizeof escape, "\\u%04x", c);
-      result += escape;
-    } else {
-      result += c;
-    }
-  }
-  return result + '"';
 }
 
 /// Nine digits tell every float from its neighbours; JSON has no NaN.

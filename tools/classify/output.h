@@ -15,7 +15,7 @@ class Results {
   Results(const std::vector<std::string>& images, const std::vector<std::string>& classes,
           int top_k, bool json);
 
-  /// One image's logits, float32 [classes].
+  /// One image's logits, float32 [classes], of which a softmax can be taken.
   void write(const std::string& image, const at::Tensor& logits);
 
  private:

@@ -1,0 +1,11 @@
+#pragma once
+
+#include <string>
+
+namespace paco::classify {
+
+/// Throws Failure for a file that is no zip archive as PyTorch writes them, and for one that would
+/// unpack to far more than its size, as no export does: 3 MB can become 6 GB.
+void check_archive(const std::string& path);
+
+}  // namespace paco::classify

@@ -1,0 +1,77 @@
+#include "folder.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <set>
+
+#include "failure.h"
+
+namespace paco::classify {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Both, and the reasons below, are those of tools/dataset_converters/long_tailed_list.py: a model
+// gets the images that it was trained on.
+const std::set<std::string> kExtensions = {".bmp", ".jpeg", ".jpg",  ".pgm", ".png",
+                                           ".ppm", ".tif",  ".tiff", ".webp"};
+const std::set<std::string> kHidden = {"__MACOSX", "@eaDir"};
+
+std::string lower_case(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(),
+                 [](unsigned char c) { return c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c; });
+  return text;
+}
+
+/// `above` are the folders that lead here; a link to one of them would lead around for ever.
+void add_images(const fs::path& folder, std::vector<fs::path> above, Images& images) {
+  std::error_code error;
+  const fs::path here = fs::canonical(folder, error);
+  if (!error && std::find(above.begin(), above.end(), here) != above.end()) {
+    ++images.left_out["links to a folder above"];
+    return;
+  }
+  above.push_back(here);
+  for (fs::directory_iterator it(folder, error), end; it != end; it.increment(error)) {
+    const std::string name = it->path().filename().string();
+    std::error_code unknown;  // of one file, which is none of the kinds asked for then
+    if (name.starts_with('.') || kHidden.contains(name)) {
+      ++images.left_out["hidden"];
+    } else if (it->is_symlink(unknown) && !it->exists(unknown)) {
+      ++images.left_out["broken links"];
+    } else if (it->is_directory(unknown)) {
+      add_images(it->path(), above, images);
+    } else if (!kExtensions.contains(lower_case(it->path().extension().string()))) {
+      ++images.left_out["not named like images"];
+    } else if (!it->is_regular_file(unknown)) {
+      ++images.left_out["pipes, sockets or devices"];
+    } else {
+      images.paths.push_back(it->path().string());
+    }
+  }
+  if (error) {
+    images.unread.push_back("the folder " + folder.string() +
+                            " cannot be read: " + error.message());
+  }
+}
+
+}  // namespace
+
+void add_folder(const std::string& folder, Images& images) {
+  const size_t before = images.paths.size();
+  const size_t unread = images.unread.size();
+  add_images(folder, {}, images);
+  if (images.paths.size() == before) {
+    if (images.unread.size() > unread) {
+      throw Failure(images.unread.back());
+    }
+    std::string names;
+    for (const std::string& extension : kExtensions) {
+      names += " " + extension;
+    }
+    throw Failure("the folder " + folder + " has no image:" + names);
+  }
+  std::sort(images.paths.begin() + static_cast<std::ptrdiff_t>(before), images.paths.end());
+}
+
+}  // namespace paco::classify
