@@ -125,7 +125,7 @@ class PairLogSumExp(torch.autograd.Function):
         features, pair_with_self, result, mean_row = ctx.saved_tensors
         a = result.size(0)
         anchors = features[:a]
-        # As contrast: sum_i g_i exp(p_ij - L_i) z_i, attention of the rows over the anchors.
+        # The rows as contrast: sum_i g_i exp(p_ij - L_i) z_i, their attention over the anchors.
         weighted = (grad * (-result).exp())[:, None] * anchors
         rows, log_sum = attention(features, anchors, weighted.to(features.dtype), ctx.temperature)
         gradient = rows * log_sum.exp()[:, None]

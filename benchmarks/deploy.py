@@ -91,7 +91,7 @@ def python(model: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> Candida
 
 
 def take_turns(candidates: dict[str, Candidate], images: int, turns: int) -> dict[str, Timing]:
-    """As harness.interleave, of what times itself: the pipe to C++ does not count."""
+    """harness.interleave for candidates that time themselves: the pipe to C++ does not count."""
     results = {name: call(images)[1] for name, call in candidates.items()}
     expected = results["eager"]
     for name, logits in results.items():

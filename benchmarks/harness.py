@@ -1,4 +1,4 @@
-"""What the benchmarks share: interleaved timing, peak memory, the machine's name, tables, plots."""
+"""The benchmarks' tools: interleaved timing, peak memory, the machine's name, tables, plots."""
 
 import argparse
 import csv
@@ -36,7 +36,7 @@ SETTLE_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Timing:
-    """Of several calls of one thing, in milliseconds."""
+    """The time of several calls of one thing, in milliseconds."""
 
     median_ms: float
     min_ms: float

@@ -27,7 +27,7 @@ from torch.nn import functional as F
 
 FLOOR = "products"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-# Of the largest entry, between any two ways; products in bfloat16 keep 8 bits.
+# Differences between any two ways, relative to the largest entry; bfloat16 keeps 8 bits.
 TOLERANCE = {"float32": 1e-4, "bfloat16": 3e-2}
 
 
@@ -140,7 +140,7 @@ def make_call(case: Case, candidate: str) -> Callable[[], tuple[Tensor, ...]]:
 
 
 def products(anchors: Tensor, rows: Tensor) -> Callable[[], tuple[Tensor, ...]]:
-    """anchors @ rows.T, then its result @ rows."""
+    """Anchors @ rows.T, then its result @ rows."""
     scores = anchors.new_empty(anchors.size(0), rows.size(0))
     sums = torch.empty_like(anchors)
     columns = rows.T

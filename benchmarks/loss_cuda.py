@@ -36,7 +36,7 @@ Call = Callable[[], tuple[Tensor, ...]]
 
 
 class Kind(NamedTuple):
-    """What the products are made of."""
+    """The precision of the products."""
 
     dtype: str
     matmul_precision: str

@@ -20,19 +20,21 @@ Candidates = dict[str, Callable[[], Any]]
 
 def center_logits(batch: int, width: int, classes: int, cosine: bool) -> Candidates:
     """Forward and backward."""
-    leaves = [torch.randn(batch, width), torch.randn(classes, width), torch.randn(classes)]
+    leaves = [torch.randn(batch, width), torch.randn(classes, width)]
+    if not cosine:
+        leaves.append(torch.randn(classes))
     for leaf in leaves:
         leaf.requires_grad_()
     prior = paco.log_prior(torch.randint(1, 1000, (classes,)))
     upstream = torch.randn(batch, classes)
 
-    def plain(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def plain(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         if cosine:
-            x, weight = F.normalize(x, dim=1), F.normalize(weight, dim=1)
+            return 10.0 * F.linear(F.normalize(x, dim=1), F.normalize(weight, dim=1)) + prior
         return F.linear(x, weight, bias) + prior
 
-    def ours(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return paco.center_logits(x, weight, bias, prior, cosine=cosine)
+    def ours(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        return paco.center_logits(x, weight, bias, prior, scale=10.0 if cosine else None)
 
     def call(function: Callable[..., Tensor]) -> Callable[[], tuple[Tensor, ...]]:
         return lambda: torch.autograd.grad(function(*leaves), leaves, upstream)

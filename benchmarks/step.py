@@ -22,7 +22,7 @@ from typing import Any
 from unittest import mock
 
 # First, because it mends the toolbox's imports where that is needed.
-import paco.mmpretrain
+import paco.mmpretrain  # noqa: F401
 
 # isort: split
 import torch
@@ -45,38 +45,18 @@ class BareLoop:
         # One deepcopy, so that the optimizer's parameters are those of the model.
         model, self.optimizer = copy.deepcopy((model, optimizer))
         self.mean, self.std = model.data_preprocessor.mean, model.data_preprocessor.std
-        self.momentum = model.momentum
         self.backbone, self.projector = model.backbone, model.head.projector
-        self.key_encoder = model.key_encoder
-        self.centers, self.queue, self.loss = (
-            model.head.centers,
-            model.head.queue,
-            model.head.loss_module,
-        )
         self.query_parameters = [*self.backbone.parameters(), *self.projector.parameters()]
-        self.key_parameters = [
-            *self.key_encoder.backbone.parameters(),
-            *self.key_encoder.projector.parameters(),
-        ]
+        self.key, self.momentum = model.key_encoder.encoder, model.key_encoder.momentum
+        self.training_step = model.head.step
 
     def step(self, views: list[Tensor], labels: Tensor) -> Tensor:
         anchor_view, key_view = ((view.float() - self.mean) / self.std for view in views)
         pooled = pool(self.backbone(anchor_view))
-        anchors = F.normalize(self.projector(pooled), dim=1)
+        momentum_update_(self.key.parameters(), self.query_parameters, self.momentum)
         with torch.no_grad():
-            momentum_update_(self.key_parameters, self.query_parameters, self.momentum)
-            keys = pool(self.key_encoder.backbone(key_view))
-            keys = F.normalize(self.key_encoder.projector(keys), dim=1)
-        loss = self.loss(
-            torch.cat([anchors, keys]),
-            labels.repeat(2),
-            self.centers(pooled),
-            self.queue.features,
-            self.queue.labels,
-            num_anchors=len(labels),
-            queue_size=self.queue.num_valid,
-        )
-        self.queue.enqueue(keys, labels)
+            keys = self.key.projector(pool(self.key.backbone(key_view)))
+        loss = self.training_step(self.projector(pooled), keys, pooled, labels)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
@@ -116,7 +96,7 @@ def watched(runner: Runner, stopwatch: Stopwatch) -> Iterator[None]:
         (model.data_preprocessor, "forward", "normalise the views"),
         (model, "extract_feat", "forward, queries"),
         (model.key_encoder, "forward", "forward, keys"),
-        (paco.mmpretrain.paco_classifier, "momentum_update_", "momentum update"),
+        (model.key_encoder, "update", "momentum update"),
         (head.projector, "forward", "projector and centers"),
         (head.centers, "forward", "projector and centers"),
         (head.loss_module, "forward", "loss, forward"),

@@ -1,11 +1,11 @@
 """Parametric contrastive learning for long-tailed data (PaCo, GPaCo).
 
 The functions here are operators of libpaco; :mod:`paco.nn` has the modules to train with,
-:mod:`paco.longtail` class priors and metrics, :mod:`paco.deploy` the way to C++, and
-:mod:`paco.reference` the plain definition of it all.
+:mod:`paco.longtail` class counts and priors, :mod:`paco.metrics` what to measure,
+:mod:`paco.deploy` the way to C++, and :mod:`paco.reference` the plain definition of the operators.
 """
 
-from . import deploy, longtail, nn, reference
+from . import deploy, distributed, longtail, metrics, nn, reference
 from ._library import __version__, build_info
 from .longtail import log_prior
 from .ops import center_logits, paco_loss, queue_enqueue_
@@ -15,8 +15,10 @@ __all__ = [
     "build_info",
     "center_logits",
     "deploy",
+    "distributed",
     "log_prior",
     "longtail",
+    "metrics",
     "nn",
     "paco_loss",
     "queue_enqueue_",

@@ -24,8 +24,8 @@ def _check_torch_version() -> str:
     if not path.exists():
         raise ImportError(f"libpaco is not built: there is no {path}. {_REBUILD}")
     info = json.loads(path.read_text())
-    # Of 2.13.0+cpu and 2.14.0.dev20260101 only the release counts.
-    running = re.match(r"\d+\.\d+\.\d+", torch.__version__)[0]
+    # The release alone counts, 2.13.0 of 2.13.0+cpu and 2.14.0 of 2.14.0.dev20260101.
+    running = re.split(r"[^\d.]|\.dev", torch.__version__)[0]
     if info["torch_version"] != running:
         raise ImportError(
             f"libpaco {info['version']} was built for torch {info['torch_version']}, but this is "

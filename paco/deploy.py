@@ -1,7 +1,8 @@
 """Export for C++: the classifier, which needs libtorch alone, and the training step with libpaco.
 
 A file says what it is: how an image becomes its input, the names of its classes, and where it comes
-from are kept inside it as texts by name (:func:`image_metadata`), which ``paco-classify`` reads.
+from are kept inside it as texts by name, those of :func:`paco.image_metadata.image_metadata` among
+them, which ``paco-classify`` reads.
 
 TorchScript warns of its deprecation since torch 2.10, while C++ still loads it without a word. The
 warnings are silenced here, where the format is chosen, and nowhere else.
@@ -13,91 +14,18 @@ import importlib
 import os
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ._library import __version__
-from .nn import ClassCenters, FeatureQueue
+from .nn import TrainingStep
 
-__all__ = ["TrainingStep", "export_classifier", "export_training_step", "image_metadata", "load"]
-
-# What paco-classify can do with an image, by the name of the library that resizes.
-_INTERPOLATIONS = {
-    "cv2": ("nearest", "bilinear", "bicubic", "area", "lanczos"),
-    "pillow": ("bilinear", "bicubic"),
-}
-
-
-def image_metadata(
-    classes: Sequence[str],
-    *,
-    mean: Sequence[float],
-    std: Sequence[float],
-    channels: str = "RGB",
-    resize: int | tuple[int, int] | None = None,
-    interpolation: str = "bilinear",
-    resize_backend: str = "cv2",
-    crop: tuple[int, int] | None = None,
-) -> dict[str, str]:
-    """How an image file becomes the input of a classifier, as texts for its file.
-
-    The steps are those of every test pipeline: decode to 8 bits a channel, resize, cut out the
-    center, then (x - mean) / std.
-
-    Args:
-        classes: the names, in the order of the logits.
-        mean: one number a channel, of pixels in 0..255.
-        std: likewise.
-        channels: "RGB", "BGR" or "GRAY".
-        resize: the shorter edge, which keeps the proportions, or (height, width).
-        interpolation: "bilinear", "bicubic"; for cv2 also "nearest", "area", "lanczos".
-        resize_backend: "cv2", which interpolates between the nearest pixels, or "pillow", which
-            averages over what a new pixel covers. Training and inference have to use the same.
-        crop: (height, width) of the center; an image smaller than that is an error.
-
-    Returns:
-        The metadata argument of :func:`export_classifier`, or a part of it.
-
-    Raises:
-        ValueError: for a bad argument.
-    """
-    if not classes or any("\n" in name for name in classes):
-        raise ValueError(
-            "image_metadata: classes must be at least one name without a line break, got "
-            f"{list(classes)}"
-        )
-    if channels not in ("RGB", "BGR", "GRAY"):
-        raise ValueError(f"image_metadata: channels must be RGB, BGR or GRAY, got {channels!r}")
-    for name, values in (("mean", mean), ("std", std)):
-        if len(values) != (1 if channels == "GRAY" else 3):
-            raise ValueError(
-                f"image_metadata: {name} must have one number for each of {channels}, got "
-                f"{list(values)}"
-            )
-    if interpolation not in _INTERPOLATIONS.get(resize_backend, ()):
-        raise ValueError(
-            "image_metadata: resize_backend and interpolation must be of "
-            f"{_INTERPOLATIONS}, got {resize_backend!r} and {interpolation!r}"
-        )
-    texts = {
-        "classes": "\n".join(classes),
-        "channels": channels,
-        # Nine digits tell every float32 from its neighbours.
-        "mean": ",".join(f"{x:.9g}" for x in mean),
-        "std": ",".join(f"{x:.9g}" for x in std),
-    }
-    if resize is not None:
-        texts["resize"] = _integers(resize if isinstance(resize, tuple) else (resize,))
-        texts["interpolation"] = interpolation
-        texts["resize_backend"] = resize_backend
-    if crop is not None:
-        texts["crop"] = _integers(crop)
-    return texts
+__all__ = ["export_classifier", "export_training_step", "load"]
 
 
 def export_classifier(
@@ -126,7 +54,8 @@ def export_classifier(
             is left as it was.
         example: a batch such as the model will see, [N, ...], on the model's device.
         path: file to write.
-        metadata: texts to keep in the file, by name, such as those of :func:`image_metadata`;
+        metadata: texts to keep in the file, by name, such as those of
+            :func:`paco.image_metadata.image_metadata`;
             "paco_version", "torch_version", "dtype" and "input_shape" (of one sample,
             "3,224,224") are added.
         dtype: torch.bfloat16 to compute in it. Images and logits stay float32. Not for ONNX,
@@ -157,7 +86,7 @@ def export_classifier(
             expected = [model(example), model(other_size)]
             texts = {
                 **(metadata or {}),
-                "input_shape": _integers(example.shape[1:]),
+                "input_shape": ",".join(map(str, example.shape[1:])),
                 "dtype": str(dtype or expected[0].dtype).removeprefix("torch."),
                 **_versions(),
             }
@@ -178,68 +107,6 @@ def export_classifier(
     finally:
         model.train(was_training)
     return largest
-
-
-class TrainingStep(nn.Module):
-    """Loss, queue and centers of one step, for a trainer that brings the encoders.
-
-    Args:
-        loss: :class:`paco.nn.PaCoLoss`, or a module that is called like it.
-        queue: the queue of keys.
-        centers: the class centers; their parameters are to be trained along.
-        detach_centers: keep the centers' gradient from the pooled features, so that the encoder
-            learns from the pairs alone, as in SupCon.
-    """
-
-    def __init__(
-        self,
-        loss: nn.Module,
-        queue: FeatureQueue,
-        centers: ClassCenters,
-        detach_centers: bool = False,
-    ) -> None:
-        super().__init__()
-        self.loss = loss
-        self.queue = queue
-        self.centers = centers
-        self.detach_centers = detach_centers
-
-    def forward(self, queries: Tensor, keys: Tensor, pooled: Tensor, labels: Tensor) -> Tensor:
-        """The loss of a batch; afterwards the keys are in the queue.
-
-        The rows that have pooled features are the anchors, so ``pooled`` tells PaCo from GPaCo.
-
-        Args:
-            queries: [B, D], projections of the first views, of any length.
-            keys: [B, D], those of the second views: in PaCo the key encoder's, to which no
-                gradient flows; in GPaCo the one encoder's.
-            pooled: pooled features: PaCo [B, F], of the queries; GPaCo [2B, F], of the queries
-                and then of the keys.
-            labels: int64 [B].
-
-        Returns:
-            A scalar.
-        """
-        queries = F.normalize(queries, dim=1)
-        keys = F.normalize(keys, dim=1)
-        if pooled.size(0) == queries.size(0):
-            keys = keys.detach()
-        loss = self.loss(
-            torch.cat([queries, keys]),
-            torch.cat([labels, labels]),
-            self.centers(pooled.detach() if self.detach_centers else pooled),
-            self.queue.features,
-            self.queue.labels,
-            num_anchors=pooled.size(0),
-            queue_size=self.queue.num_valid,
-        )
-        self.queue.enqueue(keys, labels)
-        return loss
-
-    @torch.jit.export
-    def predict(self, pooled: Tensor) -> Tensor:
-        """Inference logits [B, C] of pooled features [B, F]."""
-        return self.centers.predict(pooled)
 
 
 def export_training_step(
@@ -271,7 +138,7 @@ def export_training_step(
     labels = torch.randint(weight.size(0), (4,), generator=generator)
     batch = [*(x.to(queue) for x in rows), labels.to(queue.device)]
     results = []
-    for module in (copy.deepcopy(step), load(path, queue.device)[0]):
+    for module in (copy.deepcopy(step), _load_torchscript(path, queue.device)[0]):
         loss = module(*batch)
         gradients = torch.autograd.grad(loss, list(module.parameters()))
         results.append([loss, *gradients, *module.buffers(), module.predict(batch[2])])
@@ -309,9 +176,15 @@ def load(
             lambda x: torch.from_numpy(session.run(None, {name: x.numpy(force=True)})[0]),
             session.get_modelmeta().custom_metadata_map,
         )
+    return _load_torchscript(path, device)
+
+
+def _load_torchscript(
+    path: str | os.PathLike[str], device: str | torch.device
+) -> tuple[torch.jit.ScriptModule, dict[str, str]]:
     with zipfile.ZipFile(path) as archive:
         names = [name.split("/extra/", 1)[1] for name in archive.namelist() if "/extra/" in name]
-    files = dict.fromkeys(names, "")
+    files: dict[str, Any] = dict.fromkeys(names, "")
     with _torchscript():
         module = torch.jit.load(os.fspath(path), map_location=device, _extra_files=files)
     return module, {name: text.decode() for name, text in files.items()}
@@ -366,6 +239,7 @@ def _write_onnx(
             output_names=["logits"],
             verbose=False,
         )
+    assert program is not None  # none is only given with fallback
     program.model.metadata_props.update(texts)
     program.save(os.fspath(path))
 
@@ -403,10 +277,6 @@ def _save_torchscript(
 
 def _versions() -> dict[str, str]:
     return {"paco_version": __version__, "torch_version": torch.__version__}
-
-
-def _integers(values: Sequence[int]) -> str:
-    return ",".join(str(int(n)) for n in values)
 
 
 def _relative_difference(value: Tensor, expected: Tensor) -> float:

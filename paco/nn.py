@@ -1,19 +1,36 @@
-"""Modules of parametric contrastive learning: loss, queue, class centers, momentum update.
+"""Modules of parametric contrastive learning: loss, queue, class centers, a step, key encoder.
 
 Every module scripts, compiles without a graph break, deep-copies and keeps its whole state in
 ``state_dict``. None of them needs a process group or a GPU.
 """
 
+import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from . import longtail
+from . import ops
+from .distributed import gather_rows
+from .longtail import log_prior
 
-__all__ = ["ClassCenters", "FeatureQueue", "PaCoLoss", "momentum_update_"]
+__all__ = [
+    "ClassCenters",
+    "FeatureQueue",
+    "MomentumEncoder",
+    "PaCoLoss",
+    "StepResult",
+    "TrainingStep",
+    "momentum_update_",
+]
+
+if TYPE_CHECKING:
+    Parameters = Iterable[Tensor]
+else:
+    Parameters = list[Tensor]  # all that TorchScript knows; eagerly any iterable does
 
 
 class PaCoLoss(nn.Module):
@@ -25,14 +42,13 @@ class PaCoLoss(nn.Module):
 
         loss = PaCoLoss(alpha=0.05, temperature=0.2)
         loss(features, labels, centers(pooled), queue.features, queue.labels,
-             num_anchors=batch, queue_size=queue.num_valid)
+             num_valid=queue.num_valid, num_anchors=batch)
     """
 
     base_temperature: float | None
 
     def __init__(
         self,
-        *,
         alpha: float,
         temperature: float,
         beta: float = 1.0,
@@ -48,22 +64,10 @@ class PaCoLoss(nn.Module):
         self.gamma = float(gamma)
         self.base_temperature = None if base_temperature is None else float(base_temperature)
         self.label_smoothing = float(label_smoothing)
-        for name in ("alpha", "beta", "gamma"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(
-                    f"PaCoLoss: {name} must be finite and >= 0, got {getattr(self, name)}"
-                )
-        for name in ("temperature", "base_temperature"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise ValueError(f"PaCoLoss: {name} must be finite and > 0, got {value}")
-        if not 0 <= self.label_smoothing < 1:
-            raise ValueError(
-                f"PaCoLoss: label_smoothing must lie in [0, 1), got {self.label_smoothing}"
-            )
+        # The operator checks them, on a problem of the meta device, where nothing is computed.
+        labels = torch.empty(1, dtype=torch.int64, device="meta")
+        self(torch.empty(1, 1, device="meta"), labels, torch.empty(1, 2, device="meta"))
 
-    # num_anchors has a default, which the operator refuses, for TorchScript's sake alone: it has
-    # no keyword-only arguments with defaults, and the arguments before it are optional.
     def forward(
         self,
         features: Tensor,
@@ -71,26 +75,26 @@ class PaCoLoss(nn.Module):
         center_logits: Tensor | None = None,
         queue: Tensor | None = None,
         queue_labels: Tensor | None = None,
-        num_anchors: int = 0,
-        queue_size: Tensor | None = None,
+        num_valid: Tensor | None = None,
         anchor_weight: Tensor | None = None,
+        num_anchors: int | None = None,
     ) -> Tensor:
-        """The scalar loss; ``num_anchors`` is required. See :func:`paco.paco_loss`."""
-        return torch.ops.paco.paco_loss(
+        """The scalar loss; see :func:`paco.paco_loss`."""
+        return ops.paco_loss(
             features,
             labels,
             center_logits,
             queue,
             queue_labels,
-            num_anchors=num_anchors,
-            queue_size=queue_size,
+            num_valid,
+            anchor_weight,
+            num_anchors,
+            self.beta,
+            self.gamma,
+            self.base_temperature,
+            self.label_smoothing,
             alpha=self.alpha,
-            beta=self.beta,
-            gamma=self.gamma,
             temperature=self.temperature,
-            base_temperature=self.base_temperature,
-            label_smoothing=self.label_smoothing,
-            anchor_weight=anchor_weight,
         )
 
     def extra_repr(self) -> str:
@@ -136,13 +140,14 @@ class FeatureQueue(nn.Module):
         """The number of valid rows, a 0-dim int64 tensor on the queue's device."""
         return self.state[1]
 
+    @torch.jit.export
     def enqueue(self, keys: Tensor, labels: Tensor) -> None:
         """Writes keys [B, D] and labels [B] over the oldest rows. See `paco.queue_enqueue_`.
 
         In distributed training pass the gathered keys and labels of all ranks, in rank order, so
         that every rank holds the same queue.
         """
-        torch.ops.paco.queue_enqueue_(self.features, self.labels, self.state, keys, labels)
+        ops.queue_enqueue_(self.features, self.labels, self.state, keys, labels)
 
     def forward(self, keys: Tensor, labels: Tensor) -> None:
         """:meth:`enqueue`, under the name that a scripted queue is called by."""
@@ -155,41 +160,53 @@ class FeatureQueue(nn.Module):
 class ClassCenters(nn.Module):
     """Learnable class centers, one more positive for each anchor and the classifier (PaCo, sec. 3).
 
-    Training logits are (w_c . x_i + b_c + log pi_c) / supt; the prior is left out at inference.
+    Training logits are (w_c . x_i + b_c) / T_c + tau log pi_c, or with a scale
+    scale cos(w_c, x_i) + tau log pi_c; the prior is left out at inference.
 
     Args:
         in_features: F, the width of the pooled features.
         num_classes: C, the number of classes.
-        bias: learn an additive bias.
-        supt: temperature of the centers, > 0.
-        cosine: compare directions only: the rows of features and centers are scaled to unit length.
+        bias: learn an additive bias; by default there is one unless there is a ``scale``, which
+            takes none.
+        center_temperature: T_c, > 0; 1 beside a ``scale``.
+        tau: weight of the log prior, >= 0.
+        scale: compare directions only, and multiply their cosine by this, > 0.
 
     Attributes:
         weight: parameter [C, F].
         bias: parameter [C] or None.
         log_prior: buffer float32 [C], zeros for no prior. It stays float32 when the module is
             converted, because half precision would round the prior of a rare class.
+
+    Raises:
+        ValueError: for a bad argument.
     """
 
     log_prior: Tensor
+    scale: float | None
 
     def __init__(
         self,
         in_features: int,
         num_classes: int,
-        bias: bool = True,
-        supt: float = 1.0,
-        cosine: bool = False,
+        bias: bool | None = None,
+        center_temperature: float = 1.0,
+        tau: float = 1.0,
+        scale: float | None = None,
     ) -> None:
         super().__init__()
-        if not 0 < supt < math.inf:
-            raise ValueError(f"ClassCenters: supt must be finite and > 0, got {supt}")
-        self.supt = float(supt)
-        self.cosine = cosine
+        self.center_temperature = float(center_temperature)
+        self.tau = float(tau)
+        self.scale = None if scale is None else float(scale)
         self.weight = nn.Parameter(torch.empty(num_classes, in_features))
-        self.bias = nn.Parameter(torch.empty(num_classes)) if bias else None
+        has_bias = scale is None if bias is None else bias
+        self.bias = nn.Parameter(torch.empty(num_classes)) if has_bias else None
         self.register_buffer("log_prior", torch.zeros(num_classes, dtype=torch.float32))
         self.reset_parameters()
+        # The operator checks the settings, on the meta device, where nothing is computed.
+        weight = self.weight.to("meta")
+        any_bias = weight[:, 0] if has_bias else None
+        ops.center_logits(weight, weight, any_bias, None, center_temperature, tau, scale)
 
     def reset_parameters(self) -> None:
         """Draws weight and bias as ``nn.Linear`` does."""
@@ -198,7 +215,8 @@ class ClassCenters(nn.Module):
         if self.bias is not None:
             nn.init.uniform_(self.bias, -bound, bound)
 
-    def set_class_counts(self, class_counts: Tensor | Sequence[float]) -> None:
+    @torch.jit.export
+    def set_class_counts(self, class_counts: Tensor) -> None:
         """Sets the prior from the number of training samples of each class, [C].
 
         Equal counts leave no prior: it would only weigh the centers down against the pairs.
@@ -206,7 +224,7 @@ class ClassCenters(nn.Module):
         Raises:
             ValueError: for counts that :func:`paco.log_prior` refuses, or not one a class.
         """
-        prior = longtail.log_prior(class_counts)
+        prior = log_prior(class_counts)
         if prior.shape != self.log_prior.shape:
             raise ValueError(
                 f"set_class_counts: class_counts must have {self.log_prior.numel()} entries, one a "
@@ -217,19 +235,25 @@ class ClassCenters(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Training logits [A, C] of pooled features [A, F], the prior included."""
-        return torch.ops.paco.center_logits(
-            x, self.weight, self.bias, self.log_prior, supt=self.supt, cosine=self.cosine
+        return ops.center_logits(
+            x,
+            self.weight,
+            self.bias,
+            self.log_prior,
+            self.center_temperature,
+            self.tau,
+            self.scale,
         )
 
+    @torch.jit.export
     def predict(self, x: Tensor) -> Tensor:
         """Inference logits [A, C], the prior left out; no operator of libpaco is needed."""
-        weight = self.weight
-        if self.cosine:
-            x = F.normalize(x, dim=1)
-            weight = F.normalize(weight, dim=1)
-        return F.linear(x, weight, self.bias) / self.supt
+        scale = self.scale
+        if scale is not None:
+            return scale * F.linear(F.normalize(x, dim=1), F.normalize(self.weight, dim=1))
+        return F.linear(x, self.weight, self.bias) / self.center_temperature
 
-    def _apply(self, fn, recurse=True):
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "ClassCenters":
         log_prior = self.log_prior
         super()._apply(fn, recurse)
         if self.log_prior.dtype != torch.float32:
@@ -239,20 +263,158 @@ class ClassCenters(nn.Module):
     def extra_repr(self) -> str:
         return (
             f"in_features={self.weight.size(1)}, num_classes={self.weight.size(0)}, "
-            f"bias={self.bias is not None}, supt={self.supt}, cosine={self.cosine}"
+            f"bias={self.bias is not None}, center_temperature={self.center_temperature}, "
+            f"tau={self.tau}, scale={self.scale}"
         )
 
 
+class StepResult(NamedTuple):
+    """The result of :meth:`TrainingStep.detailed`, for trainers that log more than the loss."""
+
+    loss: Tensor
+    """The scalar loss."""
+    features: Tensor
+    """[2B, D], the unit rows of queries and keys."""
+    center_logits: Tensor
+    """[A, C], the anchors' training logits."""
+
+
+class TrainingStep(nn.Module):
+    """Loss, queue and centers of one step, for a trainer that brings the encoders.
+
+    Args:
+        loss: :class:`PaCoLoss`, or a module that is called like it.
+        queue: the queue of keys.
+        centers: the class centers; their parameters are to be trained along.
+        detach_centers: keep the centers' gradient from the pooled features, so that the encoder
+            learns from the pairs alone, as in SupCon.
+
+    Example::
+
+        step = TrainingStep(PaCoLoss(0.05, 0.2), FeatureQueue(8192, 128), ClassCenters(512, 1000))
+        loss = step(projector(pooled), key_encoder(key_view), pooled, labels)
+    """
+
+    def __init__(
+        self,
+        loss: nn.Module,
+        queue: FeatureQueue,
+        centers: ClassCenters,
+        detach_centers: bool = False,
+    ) -> None:
+        super().__init__()
+        self.loss = loss
+        self.queue = queue
+        self.centers = centers
+        self.detach_centers = detach_centers
+
+    def forward(self, queries: Tensor, keys: Tensor, pooled: Tensor, labels: Tensor) -> Tensor:
+        """The loss of a batch; afterwards the keys are in the queue.
+
+        The rows that have pooled features are the anchors, so ``pooled`` tells PaCo from GPaCo.
+        Where several processes train, each enqueues the keys of all; a scripted step knows one.
+
+        Args:
+            queries: [B, D], projections of the first views, of any length.
+            keys: [B, D], those of the second views: in PaCo the key encoder's, to which no
+                gradient flows; in GPaCo the one encoder's.
+            pooled: pooled features: PaCo [B, F], of the queries; GPaCo [2B, F], of the queries
+                and then of the keys.
+            labels: int64 [B].
+
+        Returns:
+            A scalar.
+        """
+        return self.detailed(queries, keys, pooled, labels).loss
+
+    @torch.jit.export
+    def detailed(self, queries: Tensor, keys: Tensor, pooled: Tensor, labels: Tensor) -> StepResult:
+        """Does what :meth:`forward` does, and gives the features and logits of the loss as well."""
+        batch = queries.size(0)
+        if pooled.size(0) != batch and pooled.size(0) != 2 * batch:
+            raise ValueError(
+                f"TrainingStep: pooled must have {batch} rows (PaCo) or {2 * batch} (GPaCo), got "
+                f"{pooled.size(0)}"
+            )
+        queries = F.normalize(queries, dim=1)
+        keys = F.normalize(keys, dim=1)
+        if pooled.size(0) == batch:
+            keys = keys.detach()
+        features = torch.cat([queries, keys])
+        center_logits = self.centers(pooled.detach() if self.detach_centers else pooled)
+        loss = self.loss(
+            features,
+            torch.cat([labels, labels]),
+            center_logits,
+            self.queue.features,
+            self.queue.labels,
+            num_valid=self.queue.num_valid,
+            num_anchors=pooled.size(0),
+        )
+        if not torch.jit.is_scripting():
+            keys, labels = gather_rows(keys, labels)
+        self.queue.enqueue(keys, labels)
+        return StepResult(loss, features, center_logits)
+
+    @torch.jit.export
+    def predict(self, pooled: Tensor) -> Tensor:
+        """Inference logits [B, C] of pooled features [B, F]."""
+        return self.centers.predict(pooled)
+
+
+class MomentumEncoder(nn.Module):
+    """A copy of an encoder that follows it without a gradient: the key encoder of PaCo (MoCo).
+
+    Its BatchNorm statistics are its own. Published code updates before the forward pass::
+
+        key_encoder.update(encoder)
+        keys = key_encoder(key_view)
+
+    Args:
+        encoder: the module to copy; of any class.
+        momentum: how much of itself the copy keeps in an update, in [0, 1].
+
+    Attributes:
+        encoder: the copy.
+
+    Raises:
+        ValueError: for a momentum outside [0, 1].
+    """
+
+    def __init__(self, encoder: nn.Module, momentum: float = 0.999) -> None:
+        super().__init__()
+        if not 0 <= momentum <= 1:
+            raise ValueError(f"MomentumEncoder: momentum must lie in [0, 1], got {momentum}")
+        self.momentum = float(momentum)
+        self.encoder = copy.deepcopy(encoder).requires_grad_(False)
+
+    def update(self, query: nn.Module) -> None:
+        """Moves the copy's parameters toward those of ``query``; see :func:`momentum_update_`.
+
+        TorchScript takes no module as an argument: a scripted trainer calls that function.
+        """
+        momentum_update_(self.encoder.parameters(), query.parameters(), self.momentum)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The copy's output, without a gradient."""
+        with torch.no_grad():
+            return self.encoder(x)
+
+    def extra_repr(self) -> str:
+        return f"momentum={self.momentum}"
+
+
 def momentum_update_(
-    key_parameters: list[Tensor], query_parameters: list[Tensor], momentum: float
+    key_parameters: Parameters, query_parameters: Parameters, momentum: float
 ) -> None:
-    """key <- momentum * key + (1 - momentum) * query, in place (MoCo, eq. 2).
+    """Moves keys to momentum * key + (1 - momentum) * query, in place (MoCo, eq. 2).
 
     Pass parameters only: the key encoder's BatchNorm statistics are its own. Published code
     updates before the key encoder's forward pass.
 
     Args:
-        key_parameters: parameters of the key encoder.
+        key_parameters: parameters of the key encoder, as ``parameters()`` gives them; in
+            TorchScript a list.
         query_parameters: those of the query encoder, in the same order.
         momentum: in [0, 1]; 0.999 in the paper.
 
@@ -260,24 +422,25 @@ def momentum_update_(
         ValueError: for a momentum outside [0, 1], or lists of different lengths or shapes; nothing
             is written then.
     """
+    keys, queries = list(key_parameters), list(query_parameters)
     if not 0.0 <= momentum <= 1.0:
         raise ValueError(f"momentum_update_: momentum must lie in [0, 1], got {momentum}")
-    if len(key_parameters) != len(query_parameters):
+    if len(keys) != len(queries):
         raise ValueError(
-            f"momentum_update_: query_parameters must be as many as key_parameters, "
-            f"{len(key_parameters)}, got {len(query_parameters)}"
+            f"momentum_update_: query_parameters must be as many as key_parameters, {len(keys)}, "
+            f"got {len(queries)}"
         )
-    for i in range(len(key_parameters)):
-        if key_parameters[i].shape != query_parameters[i].shape:
+    for i in range(len(keys)):
+        if keys[i].shape != queries[i].shape:
             raise ValueError(
-                f"momentum_update_: query_parameters[{i}] must be {key_parameters[i].shape} as in "
-                f"key_parameters, got {query_parameters[i].shape}"
+                f"momentum_update_: query_parameters[{i}] must be {keys[i].shape} as in "
+                f"key_parameters, got {queries[i].shape}"
             )
     with torch.no_grad():
         if torch.jit.is_scripting():
             # TorchScript takes _foreach_lerp_ for a write to the list, not to the tensors in it,
             # and drops it as dead code wherever the list is not used again.
-            for i in range(len(key_parameters)):
-                key_parameters[i].lerp_(query_parameters[i], 1.0 - momentum)
-        elif len(key_parameters) > 0:
-            torch._foreach_lerp_(key_parameters, query_parameters, 1.0 - momentum)
+            for i in range(len(keys)):
+                keys[i].lerp_(queries[i], 1.0 - momentum)
+        elif len(keys) > 0:
+            torch._foreach_lerp_(keys, queries, 1.0 - momentum)

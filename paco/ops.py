@@ -2,8 +2,7 @@
 
 Each is one call of ``torch.ops.paco``, where the arguments are checked: a bad one raises a
 ValueError that names it and its value. They work in eager mode, under torch.compile (no graph
-break), torch.export and autocast. TorchScript knows no keyword-only argument with a default, so
-scripted code calls ``torch.ops.paco`` itself or the modules of :mod:`paco.nn`.
+break), TorchScript, torch.export and autocast.
 
 :mod:`paco.reference` has the same functions in plain torch.
 """
@@ -20,20 +19,20 @@ def paco_loss(
     center_logits: Tensor | None = None,
     queue: Tensor | None = None,
     queue_labels: Tensor | None = None,
-    *,
-    num_anchors: int,
-    queue_size: Tensor | None = None,
-    alpha: float,
+    num_valid: Tensor | None = None,
+    anchor_weight: Tensor | None = None,
+    num_anchors: int | None = None,
     beta: float = 1.0,
     gamma: float = 1.0,
-    temperature: float,
     base_temperature: float | None = None,
     label_smoothing: float = 0.0,
-    anchor_weight: Tensor | None = None,
+    *,
+    alpha: float,
+    temperature: float,
 ) -> Tensor:
     r"""Parametric contrastive loss, averaged over the anchors.
 
-    The first A = ``num_anchors`` rows of ``features`` are the anchors i. Pairs (i, j) run over
+    The first A rows of ``features`` are the anchors i. Pairs (i, j) run over
     every row of ``features`` and every valid row of ``queue``, except j = i. With p_ij = z_i . z_j
     / T, the positives P(i) = {j != i : y_j = y_i} and the smoothed target t_i over the classes::
 
@@ -58,18 +57,20 @@ def paco_loss(
         queue: past keys, [K, D], of the dtype of ``features``. No gradient flows to it.
         queue_labels: int64 [K], those of valid rows in the range of ``labels``; given together with
             ``queue``.
-        num_anchors: A, 1 <= A <= M.
-        queue_size: how many leading rows of ``queue`` are valid, an int64 tensor of one element
+        num_valid: how many leading rows of ``queue`` are filled, an int64 tensor of one element
             on the queue's device, such as ``state[1]`` of :func:`queue_enqueue_`. All by default.
-        alpha: weight of a same-class pair, >= 0.
+        anchor_weight: [A], a factor >= 0 for each l_i; the mean still divides by A. No gradient
+            flows to it.
+        num_anchors: A, 1 <= A <= M; the rows of ``center_logits`` where they are given, else all
+            rows by default. Pass it where the last rows are keys without a gradient: as anchors
+            they would enter the mean.
         beta: weight of the class center, >= 0.
         gamma: weight of the pairs in the denominator, >= 0.
-        temperature: T, > 0.
         base_temperature: T_base, > 0; T by default.
         label_smoothing: epsilon in [0, 1): the target is 1 - epsilon for the anchor's class and
             epsilon / (C - 1) for every other.
-        anchor_weight: [A], a factor >= 0 for each l_i; the mean still divides by A. No gradient
-            flows to it.
+        alpha: weight of a same-class pair, >= 0.
+        temperature: T, > 0.
 
     Returns:
         A scalar; float64 for float64 features, else float32. The gradient flows to ``features``,
@@ -77,7 +78,7 @@ def paco_loss(
         error. A NaN or an infinity in an input gives NaN.
 
     Raises:
-        ValueError: for a bad argument. On CUDA the values of ``labels`` and ``queue_size`` are
+        ValueError: for a bad argument. On CUDA the values of ``labels`` and ``num_valid`` are
             checked without a synchronisation: a bad one trips a device-side assertion, which the
             next synchronising call reports.
     """
@@ -87,15 +88,15 @@ def paco_loss(
         center_logits,
         queue,
         queue_labels,
-        num_anchors=num_anchors,
-        queue_size=queue_size,
+        num_valid,
+        anchor_weight,
+        num_anchors,
+        beta,
+        gamma,
+        base_temperature,
+        label_smoothing,
         alpha=alpha,
-        beta=beta,
-        gamma=gamma,
         temperature=temperature,
-        base_temperature=base_temperature,
-        label_smoothing=label_smoothing,
-        anchor_weight=anchor_weight,
     )
 
 
@@ -104,20 +105,24 @@ def center_logits(
     weight: Tensor,
     bias: Tensor | None = None,
     log_prior: Tensor | None = None,
-    *,
-    supt: float = 1.0,
-    cosine: bool = False,
+    center_temperature: float = 1.0,
+    tau: float = 1.0,
+    scale: float | None = None,
 ) -> Tensor:
-    """Logits of the class centers: s_ic = (w_c . x_i + b_c + log pi_c) / supt.
+    """Logits of the class centers: s_ic = (w_c . x_i + b_c) / T_c + tau log pi_c.
+
+    With a ``scale`` they compare directions: s_ic = scale cos(w_c, x_i) + tau log pi_c. Published
+    code divides the prior too, by its ``supt``: that is T_c = supt and tau = 1 / supt.
 
     Args:
         x: [A, F], the pooled features of the anchors.
         weight: [C, F], one center a class.
-        bias: [C].
+        bias: [C]; none beside a ``scale``.
         log_prior: float32 [C], from :func:`paco.log_prior`. It balances the softmax in training
             and is left out at inference.
-        supt: temperature of the centers, > 0.
-        cosine: scale the rows of ``x`` and ``weight`` to unit length first.
+        center_temperature: T_c, > 0; 1 beside a ``scale``.
+        tau: weight of the log prior, >= 0.
+        scale: factor of the cosine, > 0.
 
     Returns:
         [A, C], of the dtype that type promotion gives; a ``log_prior`` makes it float32 at least.
@@ -126,7 +131,7 @@ def center_logits(
     Raises:
         ValueError: for a bad argument.
     """
-    return torch.ops.paco.center_logits(x, weight, bias, log_prior, supt=supt, cosine=cosine)
+    return torch.ops.paco.center_logits(x, weight, bias, log_prior, center_temperature, tau, scale)
 
 
 def queue_enqueue_(
@@ -149,3 +154,9 @@ def queue_enqueue_(
         ValueError: for a bad argument; nothing is written then.
     """
     torch.ops.paco.queue_enqueue_(queue, queue_labels, queue_state, keys, labels)
+
+
+# In TorchScript these names mean the operators themselves: a saved file holds calls of them and
+# no Python function, which could not be loaded, because keyword-only arguments follow defaults.
+for _function in (paco_loss, center_logits, queue_enqueue_):
+    torch.jit._builtins._register_builtin(_function, f"paco::{_function.__name__}")

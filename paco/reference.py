@@ -1,7 +1,8 @@
 """The definition of every operator in plain torch: clear, slow, and the oracle of every test.
 
 Nothing here checks its arguments, streams or fuses; the operators do. Results are of the inputs'
-precision, so pass float64 for an oracle. Derivatives come from autograd.
+precision, so pass float64 for an oracle. Derivatives come from autograd. Every function scripts:
+the C++ tests load them as TorchScript.
 
     Cui et al., "Parametric Contrastive Learning", ICCV 2021, arXiv 2107.12028 (PaCo)
     Cui et al., "Generalized Parametric Contrastive Learning", TPAMI 2023, arXiv 2209.12400 (GPaCo)
@@ -25,16 +26,16 @@ def paco_loss(
     center_logits: Tensor | None = None,
     queue: Tensor | None = None,
     queue_labels: Tensor | None = None,
-    *,
-    num_anchors: int,
-    queue_size: Tensor | None = None,
-    alpha: float,
+    num_valid: Tensor | None = None,
+    anchor_weight: Tensor | None = None,
+    num_anchors: int | None = None,
     beta: float = 1.0,
     gamma: float = 1.0,
-    temperature: float,
     base_temperature: float | None = None,
     label_smoothing: float = 0.0,
-    anchor_weight: Tensor | None = None,
+    *,
+    alpha: float,
+    temperature: float,
 ) -> Tensor:
     """The loss of :func:`paco.paco_loss`, which documents the arguments, over an [A, M + K] matrix.
 
@@ -43,11 +44,13 @@ def paco_loss(
     """
     dtype = torch.float64 if features.dtype == torch.float64 else torch.float32
     a = num_anchors
+    if a is None:
+        a = features.size(0) if center_logits is None else center_logits.size(0)
     z = features.to(dtype)
     y = labels
     inputs = [z]
-    if queue is not None:
-        n = queue.size(0) if queue_size is None else int(queue_size)
+    if queue is not None and queue_labels is not None:
+        n = queue.size(0) if num_valid is None else int(num_valid)
         valid = queue[:n].detach().to(dtype)
         inputs.append(valid)
         z = torch.cat([z, valid])
@@ -85,8 +88,9 @@ def paco_loss(
         loss = loss * weight[counted]
 
     # A NaN or an infinity must never come out as a plausible number: exp(-inf) = 0 would.
-    if not all(bool(x.isfinite().all()) for x in inputs):
-        return loss.sum() * math.nan
+    for x in inputs:
+        if not bool(x.isfinite().all()):
+            return loss.sum() * math.nan
     return loss.sum() / a
 
 
@@ -105,20 +109,18 @@ def center_logits(
     weight: Tensor,
     bias: Tensor | None = None,
     log_prior: Tensor | None = None,
-    *,
-    supt: float = 1.0,
-    cosine: bool = False,
+    center_temperature: float = 1.0,
+    tau: float = 1.0,
+    scale: float | None = None,
 ) -> Tensor:
-    """s_ic = (w_c . x_i + b_c + log pi_c) / supt; see :func:`paco.center_logits`."""
-    if cosine:
-        x = F.normalize(x, dim=1)
-        weight = F.normalize(weight, dim=1)
-    s = x @ weight.T
-    if bias is not None:
-        s = s + bias
+    """s_ic = (w_c . x_i + b_c) / T_c + tau log pi_c; see :func:`paco.center_logits`."""
+    if scale is None:
+        s = F.linear(x, weight, bias) / center_temperature
+    else:
+        s = scale * F.linear(F.normalize(x, dim=1), F.normalize(weight, dim=1))
     if log_prior is not None:
-        s = s + log_prior
-    return s / supt
+        s = s + tau * log_prior
+    return s
 
 
 def queue_enqueue_(
@@ -126,10 +128,10 @@ def queue_enqueue_(
 ) -> None:
     """One row after another into a ring buffer; see :func:`paco.queue_enqueue_`."""
     size = queue.size(0)
-    pointer, num_valid = queue_state.tolist()
-    for key, label in zip(keys.detach(), labels, strict=True):
-        queue[pointer] = key
-        queue_labels[pointer] = label
+    pointer, num_valid = int(queue_state[0]), int(queue_state[1])
+    for i in range(keys.size(0)):
+        queue[pointer] = keys[i].detach()
+        queue_labels[pointer] = labels[i]
         pointer = (pointer + 1) % size
         num_valid = min(num_valid + 1, size)
     queue_state.copy_(torch.tensor([pointer, num_valid]))

@@ -1,10 +1,10 @@
 """Importing this makes torchvision importable beside a CPU build of torch.
 
-For a CUDA build of torchvision 0.26 to 0.28, which is what the package index has. Its compiled
-operators do not load there, and its Python side then fails to find two of them ("operator
-torchvision::nms does not exist"), with all that import it: timm, lightning, the OpenMMLab packages.
-Declaring the two is enough for everything but the operators themselves and the image decoders. It
-has to come before the first import of torchvision; where nothing is broken it changes nothing.
+The package index has a CUDA build of torchvision (0.26 to 0.28). Its compiled operators do not load
+there, and its Python side then fails to find two of them ("operator torchvision::nms does not
+exist"), with all that import it: timm, lightning, the OpenMMLab packages. Declaring the two is
+enough for everything but the operators themselves and the image decoders. It has to come before the
+first import of torchvision; where nothing is broken it changes nothing.
 """
 
 import sys

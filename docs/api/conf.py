@@ -23,5 +23,5 @@ nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(torch|numpy|mmcv|mmengine|mmpretrain|collections|numbers|os|pathlib|typing)\..*"),
     (r"py:class", r"optional"),
-    (r"py:class", r"paco\.mmpretrain\.cifar_lt\._LongTailed"),
+    (r"py:class", r"paco\.mmpretrain\.datasets\.cifar_lt\._LongTailed"),
 ]

@@ -4,7 +4,6 @@ Needs lightning and scikit-learn beside libpaco: python examples/lightning/train
 """
 
 import argparse
-import copy
 
 import paco.torchvision_compat  # noqa: F401  # isort: skip
 import torch
@@ -14,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, RandomSampler, TensorDataset
 
-from paco import longtail
-from paco.nn import ClassCenters, FeatureQueue, PaCoLoss, momentum_update_
+from paco import longtail, metrics
+from paco.nn import ClassCenters, FeatureQueue, MomentumEncoder, PaCoLoss, TrainingStep
 
 WIDTH, DIM, QUEUE = 64, 32, 256  # papers: DIM 128, QUEUE 8192
 
@@ -54,44 +53,31 @@ class PaCo(LightningModule):
         hidden = [nn.Linear(WIDTH, WIDTH), nn.BatchNorm1d(WIDTH), nn.ReLU()]
         self.projector = nn.Sequential(*hidden, nn.Linear(WIDTH, DIM))
         encoder = nn.Sequential(self.backbone, self.projector)
-        self.key_encoder = copy.deepcopy(encoder).requires_grad_(False)
-        self.centers = ClassCenters(WIDTH, len(class_counts))
-        self.centers.set_class_counts(class_counts)
-        self.queue = FeatureQueue(QUEUE, DIM)
-        self.criterion = PaCoLoss(alpha=0.05, temperature=0.2)
+        self.key_encoder = MomentumEncoder(encoder, momentum=0.99)  # papers: 0.999
+        centers = ClassCenters(WIDTH, len(class_counts))
+        centers.set_class_counts(class_counts)
+        # Where several processes train, each enqueues the keys of all.
+        self.step = TrainingStep(PaCoLoss(0.05, temperature=0.2), FeatureQueue(QUEUE, DIM), centers)
         self.class_counts = class_counts
         self.predictions, self.labels = [], []
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, y = batch
         pooled = self.backbone(random_view(images))
-        queries = F.normalize(self.projector(pooled), dim=1)
-        with torch.no_grad():
-            encoder = [*self.backbone.parameters(), *self.projector.parameters()]
-            momentum_update_(list(self.key_encoder.parameters()), encoder, 0.99)  # papers: 0.999
-            keys = F.normalize(self.key_encoder(random_view(images)), dim=1)
-        loss = self.criterion(
-            torch.cat([queries, keys]),
-            torch.cat([y, y]),
-            self.centers(pooled),
-            self.queue.features,
-            self.queue.labels,
-            num_anchors=len(queries),
-            queue_size=self.queue.num_valid,
-        )
-        # Every process enqueues the keys of all, so that the queues stay identical.
-        self.queue.enqueue(self.all_gather(keys).view(-1, DIM), self.all_gather(y).view(-1))
+        self.key_encoder.update(nn.Sequential(self.backbone, self.projector))
+        keys = self.key_encoder(random_view(images))
+        loss = self.step(self.projector(pooled), keys, pooled, y)
         self.log("loss", loss, prog_bar=True)
         return loss
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         images, y = batch
-        self.predictions.append(self.centers.predict(self.backbone(images)).argmax(dim=1).cpu())
+        self.predictions.append(self.step.predict(self.backbone(images)).argmax(dim=1).cpu())
         self.labels.append(y.cpu())
 
     def on_test_epoch_end(self) -> None:
         predictions, labels = torch.cat(self.predictions), torch.cat(self.labels)
-        accuracy = longtail.grouped_accuracy(predictions, labels, self.class_counts)
+        accuracy = metrics.grouped_accuracy(predictions, labels, self.class_counts)
         self.log_dict({name: 100 * value for name, value in accuracy.items()})
         self.predictions, self.labels = [], []
 

@@ -4,7 +4,6 @@ Needs torchvision and scikit-learn beside libpaco: python examples/pytorch/train
 """
 
 import argparse
-import copy
 
 import paco.torchvision_compat  # noqa: F401  # isort: skip
 import torch
@@ -15,8 +14,8 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision.transforms import v2
 
-from paco import longtail
-from paco.nn import ClassCenters, FeatureQueue, PaCoLoss, momentum_update_
+from paco import longtail, metrics
+from paco.nn import ClassCenters, FeatureQueue, MomentumEncoder, PaCoLoss, TrainingStep
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 BATCH, DIM, QUEUE, MOMENTUM = 32, 64, 256, 0.99  # papers: DIM 128, QUEUE 8192, MOMENTUM 0.999
@@ -64,7 +63,7 @@ class Encoder(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         pooled = self.backbone(images)
-        return pooled, F.normalize(self.projector(pooled), dim=1)
+        return pooled, self.projector(pooled)
 
 
 def main() -> None:
@@ -74,11 +73,11 @@ def main() -> None:
     images, labels, test_images, test_labels = long_tailed_digits()
     counts = longtail.class_counts(labels, num_classes=10)
     encoder = Encoder().to(DEVICE)
-    key_encoder = copy.deepcopy(encoder).requires_grad_(False)
-    centers = ClassCenters(encoder.width, num_classes=10).to(DEVICE)
+    key_encoder = MomentumEncoder(encoder, MOMENTUM)
+    centers = ClassCenters(encoder.width, num_classes=10)
     centers.set_class_counts(counts)
-    queue = FeatureQueue(QUEUE, DIM).to(DEVICE)
-    criterion = PaCoLoss(alpha=0.05, temperature=0.2)
+    loss = PaCoLoss(alpha=0.05, temperature=0.2)
+    training_step = TrainingStep(loss, FeatureQueue(QUEUE, DIM), centers).to(DEVICE)
 
     parameters = [*encoder.parameters(), *centers.parameters()]
     optimizer = torch.optim.SGD(parameters, lr=0.05, momentum=0.9, weight_decay=5e-4)
@@ -88,30 +87,20 @@ def main() -> None:
     for step, batch in enumerate(loader, 1):
         anchor_view, key_view, y = (x.to(DEVICE) for x in batch)
         pooled, queries = encoder(anchor_view)
-        with torch.no_grad():
-            momentum_update_(list(key_encoder.parameters()), list(encoder.parameters()), MOMENTUM)
-            _, keys = key_encoder(key_view)
-        loss = criterion(
-            torch.cat([queries, keys]),
-            torch.cat([y, y]),
-            centers(pooled),
-            queue.features,
-            queue.labels,
-            num_anchors=len(queries),
-            queue_size=queue.num_valid,
-        )
+        key_encoder.update(encoder)
+        _, keys = key_encoder(key_view)
+        loss = training_step(queries, keys, pooled, y)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         scheduler.step()
-        queue.enqueue(keys, y)
         if step % 20 == 0 or step == steps:
             print(f"step {step}: loss {loss.item():.3f}")
 
     encoder.eval()
     with torch.no_grad():
         predictions = centers.predict(encoder.backbone(test_images.to(DEVICE))).argmax(dim=1)
-    accuracy = longtail.grouped_accuracy(predictions.cpu(), test_labels, counts)
+    accuracy = metrics.grouped_accuracy(predictions.cpu(), test_labels, counts)
     print(", ".join(f"{name} {100 * value:.1f} %" for name, value in accuracy.items()))
 
 

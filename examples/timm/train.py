@@ -13,11 +13,10 @@ from sklearn.datasets import load_digits
 from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
-from paco import longtail
-from paco.nn import ClassCenters, FeatureQueue, PaCoLoss
+from paco import longtail, metrics
+from paco.nn import ClassCenters, FeatureQueue, PaCoLoss, TrainingStep
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 BATCH, DIM, QUEUE, SIZE = 32, 64, 256, 32  # papers: DIM 128, QUEUE 8192, SIZE 224
@@ -48,7 +47,7 @@ class LongTailedDigits(Dataset):
 
 
 class Model(nn.Module):
-    """A backbone, GPaCo's projector (no BatchNorm) and the class centers."""
+    """A backbone, GPaCo's projector (no BatchNorm) and its step."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -56,10 +55,11 @@ class Model(nn.Module):
         width = self.backbone.num_features
         hidden = [nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()]
         self.projector = nn.Sequential(*hidden, nn.Linear(width, DIM))
-        self.centers = ClassCenters(width, num_classes=10)
+        loss = PaCoLoss(alpha=0.05, temperature=0.2)
+        self.step = TrainingStep(loss, FeatureQueue(QUEUE, DIM), ClassCenters(width, 10))
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.centers.predict(self.backbone(images))
+        return self.step.predict(self.backbone(images))
 
 
 def main() -> None:
@@ -76,9 +76,7 @@ def main() -> None:
     sampler = RandomSampler(dataset, num_samples=args.steps * BATCH)
     counts = longtail.class_counts(dataset.labels, num_classes=10)
     model = Model(args.model).to(DEVICE)
-    model.centers.set_class_counts(counts)
-    queue = FeatureQueue(QUEUE, DIM).to(DEVICE)
-    criterion = PaCoLoss(alpha=0.05, temperature=0.2)
+    model.step.centers.set_class_counts(counts)
 
     optimizer = create_optimizer_v2(model, opt="sgd", lr=0.05, weight_decay=5e-4)
     scheduler, _ = create_scheduler_v2(
@@ -88,21 +86,12 @@ def main() -> None:
         anchor_view, key_view, y = (x.to(DEVICE) for x in batch)
         # One encoder sees both views, and each of the 2 BATCH rows is an anchor.
         pooled = torch.cat([model.backbone(anchor_view), model.backbone(key_view)])
-        features = F.normalize(model.projector(pooled), dim=1)
-        loss = criterion(
-            features,
-            torch.cat([y, y]),
-            model.centers(pooled),
-            queue.features,
-            queue.labels,
-            num_anchors=len(features),
-            queue_size=queue.num_valid,
-        )
+        queries, keys = model.projector(pooled).chunk(2)
+        loss = model.step(queries, keys, pooled, y)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         scheduler.step_update(step)
-        queue.enqueue(features[len(y) :], y)
         if step % 20 == 0 or step == args.steps:
             print(f"step {step}: loss {loss.item():.3f}")
 
@@ -111,7 +100,7 @@ def main() -> None:
     loader = DataLoader(LongTailedDigits(train=False, views=[test_view]), batch_size=200)
     with torch.no_grad():
         predictions = torch.cat([model(x.to(DEVICE)).argmax(dim=1).cpu() for x, _ in loader])
-    accuracy = longtail.grouped_accuracy(predictions, loader.dataset.labels, counts)
+    accuracy = metrics.grouped_accuracy(predictions, loader.dataset.labels, counts)
     print(", ".join(f"{name} {100 * value:.1f} %" for name, value in accuracy.items()))
 
 

@@ -1,0 +1,72 @@
+"""Rows of a batch that is spread over several processes, as many on each as it happens to have.
+
+They travel over the default process group. Without one there is one process.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["apply_shuffled", "gather_rows"]
+
+
+def gather_rows(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """The rows of all ranks in rank order, without a gradient; on one process, the tensors.
+
+    Args:
+        *tensors: each [B, ...]. B is this rank's own; the other dimensions are those of all ranks.
+    """
+    if _world_size() == 1:
+        return tensors
+    sizes = _batch_sizes(tensors[0])
+    return tuple(_gather(tensor.detach(), sizes) for tensor in tensors)
+
+
+def apply_shuffled(function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+    """``function(rows)``, each row computed on a random rank, without a gradient.
+
+    Shuffled BatchNorm (`MoCo <https://arxiv.org/abs/1911.05722>`_, sec. 3.3): a key's statistics
+    are not those of the batch that its query came from. Every rank computes as many rows as it
+    has. On one process this is ``function(rows)``.
+
+    Args:
+        function: from any number of rows to as many.
+        rows: [B, ...], this rank's.
+
+    Returns:
+        The function's value for each of ``rows``, in their order.
+    """
+    if _world_size() == 1:
+        return function(rows)
+    sizes = _batch_sizes(rows)
+    order = torch.randperm(sum(sizes), device=rows.device)
+    dist.broadcast(order, src=0)
+    rank = dist.get_rank()
+    values = function(_gather(rows, sizes)[order.split(sizes)[rank]])
+    back = order.argsort().split(sizes)[rank]
+    return _gather(values, sizes)[back]
+
+
+def _world_size() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def _batch_sizes(rows: Tensor) -> list[int]:
+    return torch.cat(_all_gather(torch.tensor([len(rows)], device=rows.device))).tolist()
+
+
+def _gather(rows: Tensor, sizes: list[int]) -> Tensor:
+    # Collectives want one shape on all ranks. Padding counts from the last dimension backwards.
+    missing = max(sizes) - len(rows)
+    padded = F.pad(rows, [0, 0] * (rows.dim() - 1) + [0, missing])
+    parts = _all_gather(padded.contiguous())
+    return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+
+
+def _all_gather(tensor: Tensor) -> list[Tensor]:
+    parts = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, tensor)
+    return parts
