@@ -8,9 +8,7 @@ import argparse
 import os
 from collections.abc import Iterator, Sequence
 
-# First, because it mends the toolbox's imports where that is needed.
-from paco.mmpretrain import command_line
-from paco.mmpretrain.annotated_images import is_readable
+from paco.tools import command_line  # first: it mends the toolbox's imports
 
 # isort: split
 from mmengine.config import Config
@@ -21,9 +19,11 @@ from mmpretrain.datasets import KFoldDataset
 from mmpretrain.registry import DATASETS
 from torch.utils.data import Dataset
 
+from paco.mmpretrain.datasets.annotated_images import is_readable
+
 
 def data_sets_in(dataset: Dataset) -> Iterator[Dataset]:
-    """The data sets that a wrapper of the toolbox, such as ``RepeatDataset``, takes images from."""
+    """The data sets that are inside a wrapper of the toolbox, such as ``RepeatDataset``."""
     if isinstance(dataset, ConcatDataset):
         for part in dataset.datasets:
             yield from data_sets_in(part)
@@ -36,7 +36,8 @@ def data_sets_in(dataset: Dataset) -> Iterator[Dataset]:
 def check(cfg: Config, workers: int) -> list[str]:
     """The problems of every image of the training, validation and test sets, one line each."""
     init_default_scope(cfg.get("default_scope", "mmpretrain"))
-    problems: dict[str, None] = {}  # in order; a test set is often the validation set
+    readable: dict[str, bool] = {}  # by file; a test set is often the validation set
+    problems: dict[str, None] = {}  # in order, each once
     for split in ("train", "val", "test"):
         loader = cfg.get(f"{split}_dataloader")
         if loader is None:
@@ -48,9 +49,12 @@ def check(cfg: Config, workers: int) -> list[str]:
                 print(f"{split}: {type(dataset).__name__} has its images in memory")
                 continue
             print(f"{split}: {len(files)} images")
-            readable = track_parallel_progress(is_readable, files, workers, chunksize=32)
-            for image, is_good in zip(images, readable, strict=True):
-                if not is_good:
+            new = [file for file in dict.fromkeys(files) if file not in readable]
+            if new:
+                decoded = track_parallel_progress(is_readable, new, workers, chunksize=32)
+                readable |= zip(new, decoded, strict=True)
+            for image in images:
+                if not readable[image["img_path"]]:
                     place = f"{dataset.ann_file}, {image['place']}: " if "place" in image else ""
                     problems[f"{place}{image['img_path']} is not an image that can be read"] = None
     return list(problems)

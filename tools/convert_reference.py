@@ -1,10 +1,10 @@
 """Converts weights of the papers' code: python tools/convert_reference.py CONFIG CHECKPOINT OUT."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
-# First, because it mends the toolbox's imports where that is needed.
-from paco.mmpretrain import command_line
+from paco.tools import command_line  # first: it mends the toolbox's imports
 
 # isort: split
 import torch
@@ -12,11 +12,11 @@ from mmengine.config import Config
 from mmpretrain import get_model
 from mmpretrain.registry import DATASETS
 
-from paco.mmpretrain.reference_checkpoint import convert_reference_state
+from paco.mmpretrain import convert_reference_state
 
 
 def class_names(cfg: Config) -> tuple[str, ...] | None:
-    """Of the config's test set, where they can be told without its annotations and images."""
+    """The names of the test set's classes, if they are known without annotations and images."""
     try:
         dataset = DATASETS.build({**cfg.test_dataloader.dataset, "lazy_init": True})
     except FileNotFoundError:  # a list of names that is not there
@@ -24,7 +24,7 @@ def class_names(cfg: Config) -> tuple[str, ...] | None:
     return dataset.metainfo.get("classes")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description="Convert a checkpoint of github.com/dvlab-research/"
         "Parametric-Contrastive-Learning into one of a config's classifier, with the same logits."
@@ -34,7 +34,7 @@ def main() -> None:
     )
     parser.add_argument("checkpoint", help="checkpoint file of the reference code", type=Path)
     parser.add_argument("out", help="checkpoint file to write", type=Path)
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
 
     cfg = command_line.load_config(args)
     checkpoint = torch.load(args.checkpoint, map_location="cpu", weights_only=True)

@@ -1,10 +1,11 @@
 """The whole way on real data: trains cross entropy and PaCo on digits, compares, and exports.
 
-Leaves in the work folder what examples/cpp/classify reads: classifier.pt, and test_images.pt with
-the test images, their labels and Python's logits.
+The work folder then has the files that examples/cpp/classify reads: classifier.pt, and
+test_images.pt with the test images, their labels and Python's logits.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 # First, because it mends the toolbox's imports where that is needed.
@@ -65,13 +66,13 @@ def export(runner: Runner, work_dir: Path) -> None:
     print(f"{work_dir}/classifier.pt: TorchScript for C++")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work-dir", type=Path, default=Path("work_dirs/demo"))
     parser.add_argument(
         "--cfg-options", nargs="+", action=DictAction, help="override settings of both configs"
     )
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     # The network is too small for more, and one thread waits for nobody on a busy machine.
     torch.set_num_threads(1)
 

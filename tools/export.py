@@ -2,20 +2,18 @@
 
 import argparse
 import hashlib
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
-# First, because it mends the toolbox's imports where that is needed.
-from paco.mmpretrain import command_line
+from paco.tools import command_line  # first: it mends the toolbox's imports
 
 # isort: split
 import torch
 from mmengine.config import Config
-from mmpretrain import get_model
 
 from paco import deploy
-from paco.mmpretrain import InferenceClassifier, PaCoHead, image_metadata
-from paco.mmpretrain.trained_weights import load_trained_weights
+from paco.mmpretrain import InferenceClassifier, PaCoHead, image_metadata, load_trained_model
 
 FILES = {
     "pt": "classifier.pt",
@@ -40,7 +38,7 @@ def provenance(cfg: Config, checkpoint: Path) -> dict[str, str]:
 
 
 def input_shape(texts: dict[str, str]) -> list[int]:
-    """Of one image, as the test pipeline makes it."""
+    """The shape of one image, as the test pipeline makes it."""
     size = [int(n) for n in (texts.get("crop") or texts.get("resize", "")).split(",") if n]
     if len(size) != 2:
         raise SystemExit(
@@ -50,7 +48,7 @@ def input_shape(texts: dict[str, str]) -> list[int]:
     return [1 if texts["channels"] == "GRAY" else 3, *size]
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description="Export a classifier, normalised images to logits, or a training step."
     )
@@ -71,10 +69,10 @@ def main() -> None:
         nargs=3,
         type=int,
         metavar=("C", "H", "W"),
-        help="of an image; what the test pipeline makes, if unset",
+        help="shape of an image; if unset, the one that the test pipeline makes",
     )
     command_line.add_work_dir_argument(parser, "the exported file")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     if args.bf16 and args.format not in ("pt", "pt2"):
         parser.error(f"--bf16 is for pt and pt2, not for {args.format}")
 
@@ -82,19 +80,17 @@ def main() -> None:
     out = Path(command_line.work_dir_of(args, cfg), FILES[args.format])
     out.parent.mkdir(parents=True, exist_ok=True)
 
-    model = get_model(cfg, pretrained=str(args.checkpoint), device="cpu")
     is_training_step = args.format == "training-step"
-    head = model.head
-    if is_training_step and not isinstance(head, PaCoHead):
-        raise SystemExit(f"export.py: a {type(head).__name__} has no queue and no PaCo loss")
     try:
-        load_trained_weights(model, str(args.checkpoint), for_training=is_training_step)
+        model = load_trained_model(cfg, args.checkpoint, for_training=is_training_step)
     except ValueError as error:
         raise SystemExit(f"export.py: {error}") from error
     texts = provenance(cfg, args.checkpoint)
     if is_training_step:
-        step = deploy.TrainingStep(head.loss_module, head.queue, head.centers, head.detach_centers)
-        deploy.export_training_step(step, out, texts)
+        if not isinstance(model.head, PaCoHead):
+            kind = type(model.head).__name__
+            raise SystemExit(f"export.py: a {kind} has no queue and no PaCo loss")
+        deploy.export_training_step(model.head.step, out, texts)
         print(f"{out}: one step agrees with the model's")
         return
 

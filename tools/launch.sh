@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Starts a process on each GPU of this machine, for dist_train.sh and dist_test.sh:
 #     tools/launch.sh GPUS PROGRAM.py [arguments]
-# Of several machines, where NNODES is set; each has its own NODE_RANK, and all have the MASTER_ADDR
-# and PORT of the first.
+# NNODES is set where several machines take part; each has its own NODE_RANK, and all have the
+# MASTER_ADDR and PORT of the first.
 set -euo pipefail
 gpus=$1
 shift

@@ -4,17 +4,16 @@ On several GPUs: tools/dist_test.sh CONFIG CHECKPOINT GPUS.
 """
 
 import argparse
+from collections.abc import Sequence
 
-# First, because it mends the toolbox's imports where that is needed.
-from paco.mmpretrain import command_line
+from paco.tools import command_line  # first: it mends the toolbox's imports
 
 # isort: split
 import torch
 from mmengine.evaluator import DumpResults
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from paco.mmpretrain.trained_weights import load_trained_weights
+from paco.mmpretrain import StrictLoadingHook
 
 
 class DumpPredictions(DumpResults):
@@ -33,14 +32,14 @@ class DumpPredictions(DumpResults):
         ]
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Test a model and print its metrics.")
     command_line.add_config_arguments(parser)
     parser.add_argument("checkpoint", help="checkpoint file")
     command_line.add_work_dir_argument(parser, "logs")
     parser.add_argument("--out", help="file for the predictions, *.pkl, which tools/analysis reads")
     command_line.add_launcher_argument(parser)
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
 
     cfg = command_line.load_config(args)
     cfg.work_dir = command_line.work_dir_of(args, cfg)
@@ -48,10 +47,9 @@ def main() -> None:
     command_line.set_launcher(args, cfg)
     cfg.load_from = args.checkpoint
     runner = Runner.from_cfg(cfg)
+    runner.register_hook(StrictLoadingHook(args.checkpoint))
     try:
-        load_trained_weights(
-            runner.model.module if is_model_wrapper(runner.model) else runner.model, args.checkpoint
-        )
+        runner.load_or_resume()
     except ValueError as error:
         raise SystemExit(f"test.py: {error}") from error
     if args.out:

@@ -4,15 +4,15 @@ On several GPUs: tools/dist_train.sh CONFIG GPUS, or tools/slurm_train.sh.
 """
 
 import argparse
+from collections.abc import Sequence
 
-# First, because it mends the toolbox's imports where that is needed.
-from paco.mmpretrain import command_line
+from paco.tools import command_line  # first: it mends the toolbox's imports
 
 # isort: split
 from mmengine.runner import Runner
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Train a model.")
     command_line.add_config_arguments(parser)
     command_line.add_work_dir_argument(parser, "logs and checkpoints")
@@ -25,7 +25,7 @@ def main() -> None:
         "processes",
     )
     command_line.add_launcher_argument(parser)
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
 
     cfg = command_line.load_config(args)
     cfg.work_dir = command_line.work_dir_of(args, cfg)

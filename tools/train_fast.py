@@ -8,22 +8,22 @@ CUDA graph; checkpoints are written when the model is evaluated. It runs without
 """
 
 import argparse
+from collections.abc import Sequence
 
-# First, because it mends the toolbox's imports where that is needed.
-from paco.mmpretrain import command_line
+from paco.tools import command_line  # first: it mends the toolbox's imports
 
 # isort: split
 from mmengine.runner import Runner
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     command_line.add_config_arguments(parser)
     command_line.add_work_dir_argument(parser, "logs and checkpoints", suffix="_fast")
     command_line.add_resume_argument(parser)
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
 
     cfg = command_line.load_config(args)
     cfg.work_dir = command_line.work_dir_of(args, cfg, suffix="_fast")

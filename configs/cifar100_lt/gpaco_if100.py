@@ -2,12 +2,6 @@ _base_ = "./paco_if100.py"
 
 model = dict(head=dict(projector=dict(num_layers=3, norm=False)), momentum=None)
 
-key_view = [*_base_.key_view[:-1], dict(_base_.key_view[-1], prob=0.2)]
-train_dataloader = dict(
-    dataset=dict(
-        pipeline=[
-            dict(type="MultiView", num_views=[1, 1], transforms=[_base_.anchor_view, key_view]),
-            dict(type="PackInputs"),
-        ]
-    )
-)
+sim32 = [*_base_.sim32[:-1], dict(_base_.sim32[-1], prob=0.2)]
+views = dict(type="TwoViews", anchor=_base_.autoaug_cutout, key=sim32)
+train_dataloader = dict(dataset=dict(pipeline=[views]))

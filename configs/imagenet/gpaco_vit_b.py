@@ -9,19 +9,9 @@ _base_ = [
 model = dict(head=dict(prior=False))
 
 rand_augment = dict(_base_.rand_augment, num_policies=12)
-train_dataloader = dict(
-    dataset=dict(
-        pipeline=[
-            dict(type="LoadImageFromFile"),
-            dict(
-                type="MultiView",
-                num_views=[1, 1],
-                transforms=[[*_base_.randclsstack[:-1], rand_augment], _base_.sim],
-            ),
-            dict(type="PackInputs"),
-        ]
-    )
-)
+randclsstack = [*_base_.randclsstack[:-1], rand_augment]
+views = dict(type="TwoViews", anchor=randclsstack, key=_base_.sim)
+train_dataloader = dict(dataset=dict(pipeline=[views]))
 val_dataloader = dict(
     dataset=dict(
         pipeline=[

@@ -1,19 +1,9 @@
 _base_ = "./paco_r50.py"
 
-model = dict(backbone=dict(type="DeepResNet", depth=200))
+model = dict(backbone=dict(_delete_=True, type="ResNet200", zero_init_residual=False))
 optim_wrapper = dict(type="AmpOptimWrapper")
 
 rand_augment = dict(_base_.rand_augment, num_policies=3, magnitude_level=12)
-train_dataloader = dict(
-    dataset=dict(
-        pipeline=[
-            dict(type="LoadImageFromFile"),
-            dict(
-                type="MultiView",
-                num_views=[1, 1],
-                transforms=[[*_base_.randclsstack[:-1], rand_augment], _base_.sim],
-            ),
-            dict(type="PackInputs"),
-        ]
-    )
-)
+randclsstack = [*_base_.randclsstack[:-1], rand_augment]
+views = dict(type="TwoViews", anchor=randclsstack, key=_base_.sim)
+train_dataloader = dict(dataset=dict(pipeline=[views]))

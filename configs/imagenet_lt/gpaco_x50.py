@@ -7,19 +7,7 @@ model = dict(
 optim_wrapper = dict(optimizer=dict(lr=0.06))
 
 rand_augment = dict(_base_.rand_augment, num_policies=3)
-train_dataloader = dict(
-    dataset=dict(
-        pipeline=[
-            dict(type="LoadImageFromFile"),
-            dict(
-                type="MultiView",
-                num_views=[1, 1],
-                transforms=[
-                    [*_base_.randcls[:-1], rand_augment],
-                    [*_base_.randclsstack[:-1], rand_augment],
-                ],
-            ),
-            dict(type="PackInputs"),
-        ]
-    )
-)
+randcls = [*_base_.randcls[:-1], rand_augment]
+randclsstack = [*_base_.randclsstack[:-1], rand_augment]
+views = dict(type="TwoViews", anchor=randcls, key=randclsstack)
+train_dataloader = dict(dataset=dict(pipeline=[views]))

@@ -4,16 +4,6 @@ model = dict(backbone=dict(depth=101), head=dict(loss=dict(temperature=0.2)))
 optim_wrapper = dict(optimizer=dict(lr=0.03))
 
 rand_augment = dict(_base_.rand_augment, num_policies=3)
-train_dataloader = dict(
-    dataset=dict(
-        pipeline=[
-            dict(type="LoadImageFromFile"),
-            dict(
-                type="MultiView",
-                num_views=[1, 1],
-                transforms=[[*_base_.randclsstack[:-1], rand_augment], _base_.sim],
-            ),
-            dict(type="PackInputs"),
-        ]
-    )
-)
+randclsstack = [*_base_.randclsstack[:-1], rand_augment]
+views = dict(type="TwoViews", anchor=randclsstack, key=_base_.sim)
+train_dataloader = dict(dataset=dict(pipeline=[views]))

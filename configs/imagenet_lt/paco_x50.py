@@ -5,16 +5,5 @@ model = dict(
     head=dict(loss=dict(temperature=0.07)),
 )
 
-train_dataloader = dict(
-    dataset=dict(
-        pipeline=[
-            dict(type="LoadImageFromFile"),
-            dict(
-                type="MultiView",
-                num_views=[1, 1],
-                transforms=[_base_.randclsstack, _base_.sim],
-            ),
-            dict(type="PackInputs"),
-        ]
-    )
-)
+views = dict(type="TwoViews", anchor=_base_.randclsstack, key=_base_.sim)
+train_dataloader = dict(dataset=dict(pipeline=[views]))

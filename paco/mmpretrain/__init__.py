@@ -18,32 +18,35 @@ except ImportError as error:
         ", or the maintained fork: pip install onedl-mmengine onedl-mmcv onedl-mmpretrain"
     ) from error
 
-from .annotated_images import AnnotatedImages, Annotation
-from .atomic_checkpoint_hook import AtomicCheckpointHook
-from .cifar10_policy import CIFAR10Policy
-from .cifar_lt import CIFAR10LT, CIFAR100LT
-from .class_centers_head import ClassCentersHead
-from .class_counts_hook import ClassCountsHook, class_counts_of
-from .data_preprocessor import TwoViewDataPreprocessor
-from .deep_resnet import DeepResNet
-from .deployment import image_metadata
-from .device_loops import DeviceTrainLoop, DeviceValLoop
-from .digits_lt import DigitsLT
-from .epoch_seed import EpochSeedHook, seed_worker
-from .gaussian_noise import GaussianNoise
-from .image_list import ImageList, ImageNetLT
-from .inaturalist import INaturalist
-from .inference_classifier import InferenceClassifier
-from .last_block_resnet import LastBlockResNet
-from .long_tail_metric import LongTailMetric
-from .multi_task_loss import MultiTaskLoss
-from .paco_classifier import PaCoClassifier
-from .paco_head import PaCoHead
-from .progress_bar_hook import ProgressBarHook
-from .projector import Projector
-from .resnet_cifar import ResNetCIFAR
-from .small_conv_net import SmallConvNet
-from .square_cutout import SquareCutout
+from . import renamed  # noqa: F401
+from .checkpoints.reference_conversion import convert_reference_state
+from .checkpoints.strict_loading import StrictLoadingHook, load_trained_model
+from .datasets.annotated_images import AnnotatedImages, Annotation
+from .datasets.cifar_lt import CIFAR10LT, CIFAR100LT
+from .datasets.class_counts import ClassCounts, count_classes
+from .datasets.image_list import ImageList, ImageNetLT
+from .datasets.inaturalist import INaturalist
+from .datasets.transforms.cifar10_policy import CIFAR10Policy
+from .datasets.transforms.rand_augment import EfficientNetRandAugment
+from .datasets.transforms.square_cutout import SquareCutout
+from .datasets.transforms.two_views import TwoViews
+from .demo import DigitsLT, GaussianNoise, ProgressBarHook, SmallConvNet
+from .engine.hooks.atomic_checkpoint_hook import AtomicCheckpointHook
+from .engine.hooks.class_counts_hook import ClassCountsHook
+from .engine.hooks.epoch_seed_hook import EpochSeedHook, seed_worker
+from .engine.loops.device_loops import DeviceTrainLoop, DeviceValLoop
+from .evaluation.long_tail_metric import LongTailMetric
+from .image_metadata import image_metadata
+from .models.backbones.last_block_resnet import LastBlockResNet
+from .models.backbones.resnet200 import ResNet200
+from .models.backbones.small_image_resnet import SmallImageResNet
+from .models.classifiers.inference_classifier import InferenceClassifier
+from .models.classifiers.paco_classifier import PaCoClassifier
+from .models.heads.class_centers_head import ClassCentersHead
+from .models.heads.paco_head import PaCoHead
+from .models.losses.multi_task_loss import MultiTaskLoss
+from .models.necks.projector import Projector
+from .models.utils.two_view_data_preprocessor import TwoViewDataPreprocessor
 
 __all__ = [
     "CIFAR10LT",
@@ -53,11 +56,12 @@ __all__ = [
     "AtomicCheckpointHook",
     "CIFAR10Policy",
     "ClassCentersHead",
+    "ClassCounts",
     "ClassCountsHook",
-    "DeepResNet",
     "DeviceTrainLoop",
     "DeviceValLoop",
     "DigitsLT",
+    "EfficientNetRandAugment",
     "EpochSeedHook",
     "GaussianNoise",
     "INaturalist",
@@ -71,11 +75,16 @@ __all__ = [
     "PaCoHead",
     "ProgressBarHook",
     "Projector",
-    "ResNetCIFAR",
+    "ResNet200",
     "SmallConvNet",
+    "SmallImageResNet",
     "SquareCutout",
+    "StrictLoadingHook",
     "TwoViewDataPreprocessor",
-    "class_counts_of",
+    "TwoViews",
+    "convert_reference_state",
+    "count_classes",
     "image_metadata",
+    "load_trained_model",
     "seed_worker",
 ]

@@ -1,15 +1,40 @@
-"""Mends what the toolbox meets beside newer wheels, until the versions named here are gone.
+"""The one place that depends on the toolbox's versions: what is mended, and what is private there.
 
-:func:`apply` has to run in every process before anything imports the toolbox, so
-``paco.mmpretrain`` calls it first of all, and a command line imports ``paco.mmpretrain`` before
-``mmengine``. Where nothing is broken it changes nothing that a user could see.
+:func:`apply` mends what the toolbox meets beside newer wheels, until the versions named here are
+gone. It has to run in every process before anything imports the toolbox, so ``paco.mmpretrain``
+calls it first of all, and a command line imports ``paco.mmpretrain`` before ``mmengine``. Where
+nothing is broken it changes nothing that a user could see.
+
+The other functions touch attributes whose names begin with an underscore. They are there in
+mmengine 0.10.7 and mmpretrain 1.2.0, and in onedl-mmengine 0.10.12 and onedl-mmpretrain 1.3.6.
 """
 
 import pickle
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 
-__all__ = ["apply"]
+if TYPE_CHECKING:
+    from mmengine.optim import OptimWrapper
+    from mmengine.runner import EpochBasedTrainLoop, Runner
+    from mmpretrain.datasets import BaseDataset
+    from mmpretrain.models import ImageClassifier
+    from mmpretrain.models.utils import ClsDataPreprocessor
+
+__all__ = [
+    "accumulated_batches",
+    "apply",
+    "class_names",
+    "count_epoch",
+    "count_iteration",
+    "do_not_resume",
+    "normalises",
+    "resume_from",
+    "resumes_from_the_latest",
+    "set_class_names",
+    "set_dataset_meta",
+]
 
 
 def apply() -> None:
@@ -63,3 +88,53 @@ def _allow_mmengine_checkpoints() -> None:
             if value is not getattr and value not in allowed
         ]
         checkpoint.get_torch_safe_globals = lambda: others
+
+
+def resumes_from_the_latest(runner: "Runner") -> bool:
+    """Whether the run goes on from a checkpoint that it has to find itself."""
+    return runner._resume and runner._load_from is None
+
+
+def resume_from(runner: "Runner", checkpoint: str) -> None:
+    """Names the checkpoint from which a resumed run goes on."""
+    runner._load_from = checkpoint
+
+
+def do_not_resume(runner: "Runner") -> None:
+    """Lets a run start anew."""
+    runner._resume = False
+
+
+def count_iteration(loop: "EpochBasedTrainLoop") -> None:
+    """Tells a training loop that it is one iteration further."""
+    loop._iter += 1
+
+
+def count_epoch(loop: "EpochBasedTrainLoop") -> None:
+    """Tells a training loop that it is one epoch further."""
+    loop._epoch += 1
+
+
+def accumulated_batches(wrapper: "OptimWrapper") -> int:
+    """Over how many batches the gradient of one step adds up."""
+    return wrapper._accumulative_counts
+
+
+def normalises(preprocessor: "ClsDataPreprocessor") -> bool:
+    """Whether a preprocessor has a mean and a standard deviation."""
+    return preprocessor._enable_normalize
+
+
+def class_names(model: "ImageClassifier") -> tuple[str, ...] | None:
+    """The names that ``get_model`` or :func:`set_dataset_meta` gave a model's classes."""
+    return (getattr(model, "_dataset_meta", None) or {}).get("classes")
+
+
+def set_dataset_meta(model: "ImageClassifier", meta: Mapping) -> None:
+    """Gives a model what its checkpoint says of the data set, above all the class names."""
+    model._dataset_meta = meta
+
+
+def set_class_names(dataset: "BaseDataset", names: tuple[str, ...]) -> None:
+    """Names a data set's classes after its annotations were read."""
+    dataset._metainfo["classes"] = names

@@ -9,11 +9,11 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import figure as fig
 from matplotlib.figure import Figure
-from predictions import Predictions, load_predictions
 
-from paco import longtail
+from paco import metrics
+from paco.tools.analysis import figure as fig
+from paco.tools.analysis.predictions import Predictions, load_predictions
 
 
 def draw(runs: dict[str, Predictions]) -> Figure:
@@ -22,7 +22,7 @@ def draw(runs: dict[str, Predictions]) -> Figure:
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     top.plot([0, 100], [0, 100], color=fig.GREY, linewidth=0.8, label="calibrated")
     for i, (name, run) in enumerate(runs.items()):
-        bins = longtail.calibration_bins(
+        bins = metrics.calibration_bins(
             run.probabilities.max(dim=1).values, run.classes == run.labels
         )
         filled = bins.counts > 0

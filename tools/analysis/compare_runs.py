@@ -12,27 +12,27 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-import figure as fig
 from matplotlib.figure import Figure
-from predictions import Classes, Predictions, load_classes, load_runs
 
-from paco import longtail
-from paco.longtail import Difference
-from paco.mmpretrain import command_line
+from paco import metrics
+from paco.metrics import Difference
+from paco.tools import command_line
+from paco.tools.analysis import figure as fig
+from paco.tools.analysis.predictions import Classes, Predictions, load_classes, load_runs
 
 NAMES = {"top1": "top-1", "all": "mean", "many": "many", "medium": "medium", "few": "few"}
 
 
 def accuracies(run: Predictions, classes: Classes) -> dict[str, float]:
-    """Under the names of :func:`paco.longtail.paired_difference`."""
+    """A run's accuracies, under the names of :func:`paco.metrics.paired_difference`."""
     top1 = (run.classes == run.labels).double().mean().item()
-    return {"top1": top1, **longtail.grouped_accuracy(run.classes, run.labels, classes.counts)}
+    return {"top1": top1, **metrics.grouped_accuracy(run.classes, run.labels, classes.counts)}
 
 
 def table(
     names: Sequence[str], runs: Sequence[Predictions], classes: Classes, differences: dict
 ) -> str:
-    """What is printed: percentages, and percentage points."""
+    """The printed table: accuracies in percent, differences in percentage points."""
     first, baseline = (accuracies(run, classes) for run in runs)
     width = max(7, *map(len, names))
     lines = [f"{'':8}{names[0]:>{width}}  {names[1]:>{width}}  difference  95 % interval"]
@@ -75,8 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     command_line.add_config_arguments(parser, "config file, for the training set's class sizes")
     parser.add_argument("predictions", type=Path, help="the run's predictions")
-    parser.add_argument("baseline", type=Path, help="those of the run to compare with")
-    parser.add_argument("--seed", type=int, default=0, help="of the resampling (default: 0)")
+    parser.add_argument("baseline", type=Path, help="predictions of the run to compare with")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the resampling (default: 0)")
     fig.add_out_argument(parser, "compare_runs.png")
     args = parser.parse_args(arguments)
     try:
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         names = fig.names_of(paths)
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    differences = longtail.paired_difference(
+    differences = metrics.paired_difference(
         runs[0].classes, runs[1].classes, runs[0].labels, classes.counts, seed=args.seed
     )
     print(table(names, runs, classes, differences))

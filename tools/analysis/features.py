@@ -11,11 +11,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import figure as fig
 import numpy as np
 
-# Before the toolbox, because it mends its imports where that is needed.
-from paco.mmpretrain import ClassCentersHead, command_line
+from paco.tools import command_line  # before the toolbox: it mends its imports
 
 # isort: split
 import torch
@@ -23,15 +21,15 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from mmengine.config import Config
 from mmengine.runner import Runner
-from mmpretrain import get_model
 from mmpretrain.registry import DATASETS
-from predictions import Classes, load_classes
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from torch import Tensor
 from torch.nn import functional as F
 
-from paco.mmpretrain.trained_weights import load_trained_weights
+from paco.mmpretrain import ClassCentersHead, load_trained_model
+from paco.tools.analysis import figure as fig
+from paco.tools.analysis.predictions import Classes, load_classes
 
 
 def choose_classes(counts: Tensor, number: int) -> Tensor:
@@ -44,13 +42,12 @@ def choose_classes(counts: Tensor, number: int) -> Tensor:
 def extract(cfg: Config, checkpoint: Path, classes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Pooled test features [N, F] of these classes, their labels [N], and the centers [C, F]."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = get_model(cfg, pretrained=str(checkpoint), device=device)
+    model = load_trained_model(cfg, checkpoint, device)
     if not isinstance(model.head, ClassCentersHead):
         raise ValueError(
             f"{cfg.filename} must have a ClassCentersHead or a PaCoHead, got "
             f"{type(model.head).__name__}"
         )
-    load_trained_weights(model, str(checkpoint))
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     wanted = set(classes.tolist())
     labels = [dataset.get_data_info(i)["gt_label"] for i in range(len(dataset))]

@@ -38,7 +38,7 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def names_of(paths: list[Path]) -> list[str]:
-    """What the runs are called in a legend: the files' stems, or the paths where those agree."""
+    """The runs' names in a legend: the files' stems, or the paths where two stems agree."""
     stems = [path.stem for path in paths]
     names = stems if len(set(stems)) == len(stems) else [str(path) for path in paths]
     if len(names) > len(COLOURS):

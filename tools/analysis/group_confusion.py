@@ -11,14 +11,14 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import figure as fig
 import torch
 from matplotlib.figure import Figure
-from predictions import Classes, Predictions, load_classes, load_runs
 from torch import Tensor
 
 from paco import longtail
-from paco.mmpretrain import command_line
+from paco.tools import command_line
+from paco.tools.analysis import figure as fig
+from paco.tools.analysis.predictions import Classes, Predictions, load_classes, load_runs
 
 GROUPS = ("many", "medium", "few")
 COLUMNS = ("right", "wrong:\nmany", "wrong:\nmedium", "wrong:\nfew")

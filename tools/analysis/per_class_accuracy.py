@@ -9,13 +9,13 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import figure as fig
 from matplotlib.figure import Figure
-from predictions import Classes, Predictions, load_classes, load_runs
 from torch import Tensor
 
-from paco import longtail
-from paco.mmpretrain import command_line
+from paco import longtail, metrics
+from paco.tools import command_line
+from paco.tools.analysis import figure as fig
+from paco.tools.analysis.predictions import Classes, Predictions, load_classes, load_runs
 
 NAMED_CLASSES = 30  # at most; more names would overlap
 
@@ -37,7 +37,7 @@ def draw(classes: Classes, runs: dict[str, Predictions]) -> Figure:
     figure = fig.new(7.5, 4.5)
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     for i, (name, run) in enumerate(runs.items()):
-        accuracy = longtail.per_class_accuracy(run.classes, run.labels, len(order))[order]
+        accuracy = metrics.per_class_accuracy(run.classes, run.labels, len(order))[order]
         mean = 100 * accuracy.nanmean().item()
         label = f"{name} (mean {mean:.1f} %)"
         style = dict(color=fig.COLOURS[i], label=label)
@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     command_line.add_config_arguments(parser, "config file, for the training set's class sizes")
     parser.add_argument("predictions", type=Path, help="the run's predictions")
-    parser.add_argument("--baseline", type=Path, help="those of a run to compare with")
+    parser.add_argument("--baseline", type=Path, help="predictions of a run to compare with")
     fig.add_out_argument(parser, "per_class_accuracy.png")
     args = parser.parse_args(arguments)
     try:

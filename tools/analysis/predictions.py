@@ -1,12 +1,11 @@
-"""What `tools/test.py --out` wrote, and the classes of a config."""
+"""Predictions that `tools/test.py --out` wrote, and the classes of a config."""
 
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-# First, because it mends the toolbox's imports where that is needed.
-from paco.mmpretrain.class_counts_hook import image_counts_of
+from paco.mmpretrain import count_classes  # first: it mends the toolbox's imports
 
 # isort: split
 import torch
@@ -53,9 +52,9 @@ def load_classes(cfg: Config) -> Classes:
     """The classes of a config, from its training set."""
     init_default_scope(cfg.get("default_scope", "mmpretrain"))
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
-    # Of "tench, Tinca tinca", as ImageNet has it, the first is enough for a figure.
+    # ImageNet has "tench, Tinca tinca"; the first is enough for a figure.
     names = tuple(str(name).split(",")[0] for name in dataset.metainfo["classes"])
-    return Classes(names, image_counts_of(dataset))
+    return Classes(names, count_classes(dataset).images)
 
 
 def load_runs(paths: Sequence[Path], classes: Classes) -> list[Predictions]:

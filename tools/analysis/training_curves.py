@@ -10,8 +10,9 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-import figure as fig
 from matplotlib.figure import Figure
+
+from paco.tools.analysis import figure as fig
 
 ACCURACIES = {
     "long_tail/mean": "all classes",

@@ -5,7 +5,7 @@ data_preprocessor = dict(
     to_rgb=False,  # the images are RGB already
 )
 
-anchor_view = [
+autoaug_cutout = [
     dict(type="NumpyToPIL"),
     dict(type="torchvision/RandomCrop", size=32, padding=4),
     dict(type="torchvision/RandomHorizontalFlip"),
@@ -29,7 +29,7 @@ train_dataloader = dict(
         data_root="data/cifar100",
         split="train",
         imbalance_factor=100,
-        pipeline=[*anchor_view, dict(type="PackInputs")],
+        pipeline=[*autoaug_cutout, dict(type="PackInputs")],
     ),
 )
 val_dataloader = dict(

@@ -1,7 +1,7 @@
-# CIFAR-100-LT, two views: that of the one-view pipeline for anchors, SimCLR's for keys.
+# CIFAR-100-LT, two views: for anchors that of the one-view pipeline, for keys SimCLR's.
 _base_ = "./cifar100_lt.py"
 
-key_view = [
+sim32 = [
     dict(type="NumpyToPIL"),
     dict(type="torchvision/RandomResizedCrop", size=32, scale=(0.2, 1.0)),
     dict(type="torchvision/RandomHorizontalFlip"),
@@ -24,11 +24,5 @@ key_view = [
     dict(type="GaussianBlur", magnitude_range=(0.1, 2.0), magnitude_std="inf", prob=0.5),
 ]
 
-train_dataloader = dict(
-    dataset=dict(
-        pipeline=[
-            dict(type="MultiView", num_views=[1, 1], transforms=[_base_.anchor_view, key_view]),
-            dict(type="PackInputs"),
-        ]
-    )
-)
+views = dict(type="TwoViews", anchor=_base_.autoaug_cutout, key=sim32)
+train_dataloader = dict(dataset=dict(pipeline=[views]))

@@ -1,10 +1,4 @@
 _base_ = "./digits_lt.py"
 
-train_dataloader = dict(
-    dataset=dict(
-        pipeline=[
-            dict(type="MultiView", num_views=[2], transforms=[_base_.view]),
-            dict(type="PackInputs"),
-        ]
-    )
-)
+views = dict(type="TwoViews", anchor=_base_.view, key=_base_.view)
+train_dataloader = dict(dataset=dict(pipeline=[views]))

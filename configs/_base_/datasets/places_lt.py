@@ -1,16 +1,13 @@
 _base_ = "./two_views_224.py"
 
+views = dict(type="TwoViews", anchor=_base_.sim, key=_base_.sim)
 images = dict(type="ImageList", num_classes=365, data_prefix="data/places365")
 
 train_dataloader = dict(
     dataset=dict(
         images,
         ann_file="data/places_lt/Places_LT_train.txt",
-        pipeline=[
-            dict(type="LoadImageFromFile"),
-            dict(type="MultiView", num_views=[2], transforms=[_base_.sim]),
-            dict(type="PackInputs"),
-        ],
+        pipeline=[views],
     )
 )
 # The published figures, too, are of this list.

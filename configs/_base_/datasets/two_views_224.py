@@ -5,33 +5,7 @@ data_preprocessor = dict(
     to_rgb=True,
 )
 
-# The RandAugment of EfficientNet's TPU code, whose levels of some operations grow milder: level 10
-# of 10 posterizes to 4 bits and hardly solarizes. The toolbox's timm_increasing, where they grow
-# stronger, would black an image out.
-rand_augment = dict(
-    type="RandAugment",
-    policies=[
-        dict(type="AutoContrast"),
-        dict(type="Equalize"),
-        dict(type="Invert"),
-        dict(type="Rotate", magnitude_range=(0, 30)),
-        dict(type="Posterize", magnitude_range=(0, 4)),
-        dict(type="Solarize", magnitude_range=(0, 256)),
-        dict(type="SolarizeAdd", magnitude_range=(0, 110)),
-        dict(type="ColorTransform", magnitude_range=(-0.9, 0.9), random_negative_prob=0.0),
-        dict(type="Contrast", magnitude_range=(-0.9, 0.9), random_negative_prob=0.0),
-        dict(type="Brightness", magnitude_range=(-0.9, 0.9), random_negative_prob=0.0),
-        dict(type="Sharpness", magnitude_range=(-0.9, 0.9), random_negative_prob=0.0),
-        dict(type="Shear", magnitude_range=(0, 0.3), direction="horizontal"),
-        dict(type="Shear", magnitude_range=(0, 0.3), direction="vertical"),
-        dict(type="Translate", magnitude_range=(0, 0.45), direction="horizontal"),
-        dict(type="Translate", magnitude_range=(0, 0.45), direction="vertical"),
-    ],
-    num_policies=2,
-    magnitude_level=10,
-    magnitude_std=0.5,
-    hparams=dict(pad_val=(104, 116, 124), interpolation="bilinear"),  # the mean, BGR
-)
+rand_augment = dict(type="EfficientNetRandAugment", num_policies=2, magnitude_level=10)
 
 crop_flip_jitter = [
     dict(type="NumpyToPIL", to_rgb=True),
@@ -48,6 +22,7 @@ grey_blur = [
 randcls = [*crop_flip_jitter, dict(type="PILToNumpy", to_bgr=True), rand_augment]
 sim = [*crop_flip_jitter, *grey_blur]
 randclsstack = [*crop_flip_jitter, *grey_blur, rand_augment]
+views = dict(type="TwoViews", anchor=randcls, key=sim)
 
 train_dataloader = dict(
     batch_size=32,  # on each of 4 processes
@@ -58,13 +33,7 @@ train_dataloader = dict(
     drop_last=True,
     collate_fn=dict(type="default_collate"),
     sampler=dict(type="DefaultSampler", shuffle=True),
-    dataset=dict(
-        pipeline=[
-            dict(type="LoadImageFromFile"),
-            dict(type="MultiView", num_views=[1, 1], transforms=[randcls, sim]),
-            dict(type="PackInputs"),
-        ]
-    ),
+    dataset=dict(pipeline=[views]),
 )
 val_dataloader = dict(
     batch_size=64,

@@ -1,6 +1,6 @@
 model = dict(
     type="PaCoClassifier",
-    backbone=dict(type="ResNetCIFAR", depth=32),
+    backbone=dict(type="SmallImageResNet", depth=32),
     neck=dict(type="GlobalAveragePooling"),
     head=dict(
         type="PaCoHead",

@@ -1,0 +1,1 @@
+"""Checkpoints: strict loading, and conversion from the papers' code."""

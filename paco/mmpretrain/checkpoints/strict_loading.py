@@ -1,0 +1,101 @@
+"""Loading that refuses another model's checkpoint; the toolbox loads whatever fits."""
+
+import re
+from os import PathLike, fspath
+
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from mmengine.runner.checkpoint import CheckpointLoader
+from mmpretrain import get_model
+from mmpretrain.models import ImageClassifier
+
+from .. import compat
+
+__all__ = ["StrictLoadingHook", "load_trained_model"]
+
+_KEY_ENCODER = ("key_encoder.",)
+_TRAINING_ONLY = (
+    *_KEY_ENCODER,
+    "head.projector.",
+    "head.step.queue.",
+    "head.step.centers.log_prior",
+    "head.centers.log_prior",
+)
+_NAMED_AT_MOST = 3  # tensors, in a message
+
+
+def load_trained_model(
+    cfg: Config,
+    checkpoint: str | PathLike[str],
+    device: str | torch.device = "cpu",
+    for_training: bool = False,
+) -> ImageClassifier:
+    """A config's model in evaluation mode, with the weights and the class names of a checkpoint.
+
+    The checkpoint must have every tensor that the model predicts with, and no other.
+
+    Args:
+        cfg: The config.
+        checkpoint: The checkpoint's file, as the toolbox saves one.
+        device: Where the model goes.
+        for_training: The head's projector, queue and prior have to be there as well.
+
+    Raises:
+        ValueError: For a checkpoint of another model, with the names of the tensors that differ.
+    """
+    content = CheckpointLoader.load_checkpoint(fspath(checkpoint), map_location="cpu")
+    model = get_model(cfg, device=device)
+    _load_weights(model, content, checkpoint, for_training)
+    if meta := content.get("meta", {}).get("dataset_meta"):
+        compat.set_dataset_meta(model, meta)
+    return model
+
+
+class StrictLoadingHook(Hook):
+    """Lets a runner load a checkpoint only if it is one of its model, as in `load_trained_model`.
+
+    Args:
+        checkpoint: The checkpoint's file, for the message.
+    """
+
+    def __init__(self, checkpoint: str) -> None:
+        self.checkpoint = checkpoint
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Refuses a checkpoint of another model with a ValueError, before the runner takes it."""
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        _load_weights(model, checkpoint, self.checkpoint, for_training=False)
+
+
+def _load_weights(
+    model: ImageClassifier, content: dict, checkpoint: str | PathLike[str], for_training: bool
+) -> None:
+    ignored = _KEY_ENCODER if for_training else _TRAINING_ONLY
+    state = {}
+    for name, tensor in content.get("state_dict", content).items():
+        name = name.removeprefix("module.")
+        if not name.startswith(ignored):
+            state[name] = tensor
+    try:
+        missing, unknown = model.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        misshapen = re.findall(r"size mismatch for ([^:]+):", str(error))
+        if not misshapen:
+            raise
+        complaints = {"have another shape": misshapen}
+    else:
+        complaints = {
+            "are missing": [name for name in missing if not name.startswith(ignored)],
+            "have no place in the model": unknown,
+        }
+    sentences = [
+        f"{len(names)} tensors {what}: {', '.join(names[:_NAMED_AT_MOST])}"
+        f"{', ...' if len(names) > _NAMED_AT_MOST else ''}"
+        for what, names in complaints.items()
+        if names
+    ]
+    if sentences:
+        raise ValueError(f"{checkpoint} is not of the config's model: {'; '.join(sentences)}")

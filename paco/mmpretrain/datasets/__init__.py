@@ -1,0 +1,1 @@
+"""Long-tailed data sets and the counting of their classes."""

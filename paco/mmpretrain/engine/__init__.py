@@ -1,0 +1,1 @@
+"""Hooks and loops of the toolbox's runner."""

@@ -1,0 +1,1 @@
+"""The metric of long-tailed test results."""

@@ -1,0 +1,1 @@
+"""Networks, heads and losses, in the toolbox's own rooms."""

@@ -1,0 +1,1 @@
+"""Backbones that the toolbox lacks."""

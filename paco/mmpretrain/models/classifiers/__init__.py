@@ -1,0 +1,1 @@
+"""Whole classifiers: one that trains, one that only predicts."""

@@ -1,0 +1,140 @@
+"""The head of PaCo and GPaCo: class centers, projector, queue and loss."""
+
+import logging
+
+import torch
+from mmengine.logging import print_log
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+from torch import Tensor
+
+from paco.nn import ClassCenters, FeatureQueue, PaCoLoss, TrainingStep
+
+from .class_centers_head import ClassCentersHead, labels_of
+
+__all__ = ["PaCoHead"]
+
+MODELS.register_module(module=PaCoLoss)
+
+
+@MODELS.register_module()
+class PaCoHead(ClassCentersHead):
+    """Parametric contrastive learning on pooled features.
+
+    `PaCo <https://arxiv.org/abs/2107.12028>`_ gives it keys from a momentum encoder;
+    `GPaCo <https://arxiv.org/abs/2209.12400>`_ gives it both views of one encoder. In either case
+    the queue holds the key views of past steps. At inference only the class centers are used.
+
+    A checkpoint's queue is loaded where the shapes of centers and queue are this head's. Otherwise
+    its labels are those of other classes, or its keys of another width, and this queue stays empty.
+
+    Args:
+        num_classes (int): C, the number of classes.
+        in_channels (int): Width of the pooled features.
+        feat_channels (int): Width of a contrastive feature, D.
+        queue_size (int): Keys in the queue, K.
+        projector (dict): The module from ``in_channels`` to ``feat_channels``, which it is given
+            as ``in_channels`` and ``out_channels``.
+        loss (dict): ``dict(type='PaCoLoss', alpha=..., temperature=...)``.
+        detach_centers (bool): Keep the centers' gradient from the encoder, which then learns from
+            the pairs alone: with a :class:`MultiTaskLoss` this is SupCon, and the centers are a
+            linear classifier of its features that trains along. Defaults to False.
+        **kwargs: Passed to :class:`ClassCentersHead`.
+
+    Attributes:
+        step (paco.nn.TrainingStep): Loss, queue and centers.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        feat_channels: int,
+        queue_size: int,
+        projector: dict,
+        loss: dict,
+        detach_centers: bool = False,
+        **kwargs,
+    ) -> None:
+        super().__init__(num_classes, in_channels, loss=loss, **kwargs)
+        self.projector = MODELS.build(
+            dict(in_channels=in_channels, out_channels=feat_channels, **projector)
+        )
+        # From here on the centers are a part of the step.
+        self.step = TrainingStep(
+            self.loss_module,
+            FeatureQueue(queue_size, feat_channels),
+            self._modules.pop("centers"),
+            detach_centers,
+        )
+        self.register_load_state_dict_pre_hook(_leave_a_queue_that_does_not_fit)
+
+    @property
+    def centers(self) -> ClassCenters:
+        """The class centers."""
+        return self.step.centers
+
+    @property
+    def queue(self) -> FeatureQueue:
+        """The keys of past steps."""
+        return self.step.queue
+
+    def loss(
+        self,
+        feats: tuple[Tensor],
+        data_samples: list[DataSample] | Tensor,
+        keys: Tensor | None = None,
+    ) -> dict:
+        """The loss of one step, after which the step's keys enter the queue.
+
+        Args:
+            feats: Features of the anchors: of the B anchor views if ``keys`` is given, else of
+                the B anchor views and then of the B key views.
+            data_samples: The B images' samples, or their labels [B].
+            keys: Projections from the momentum encoder, [B, D], without a gradient.
+
+        Returns:
+            ``loss`` and, for the log, the anchors' training accuracy in percent, the mean cosine
+            of an image's two views, and the number of keys that the loss saw in the queue.
+        """
+        self.require_class_counts()
+        pooled = self.pre_logits(feats)
+        queries = self.projector(pooled)
+        if keys is None:
+            queries, keys = queries.chunk(2)
+        labels = labels_of(data_samples)
+        num_valid = self.queue.num_valid.float()
+        result = self.step.detailed(queries, keys, pooled, labels)
+        with torch.no_grad():
+            anchor_view, key_view = result.features.chunk(2)
+            anchor_labels = labels.repeat(len(pooled) // len(labels))
+            correct = result.center_logits.argmax(dim=1) == anchor_labels
+            return {
+                "loss": result.loss,
+                "accuracy_top-1": 100 * correct.float().mean(),
+                "view_similarity": (anchor_view * key_view).sum(dim=1).mean(),
+                "num_valid": num_valid,
+            }
+
+
+# The toolbox loads every tensor whose shape fits, such as labels without their classes, or the
+# number of valid rows without the rows.
+def _leave_a_queue_that_does_not_fit(
+    head: PaCoHead, state_dict: dict, prefix: str, *_: object
+) -> None:
+    own = {"centers.weight": head.centers.weight, "queue.features": head.queue.features}
+    prefix += "step."
+    saved = {name: state_dict[prefix + name] for name in own if prefix + name in state_dict}
+    if all(name in saved and saved[name].shape == own[name].shape for name in own):
+        return
+    queue = [name for name in state_dict if name.startswith(prefix + "queue.")]
+    for name in queue:
+        del state_dict[name]
+    if queue:
+        shapes = [{n: list(x.shape) for n, x in tensors.items()} for tensors in (saved, own)]
+        print_log(
+            "The queue starts empty, because the checkpoint's does not fit: the checkpoint has "
+            f"{shapes[0]}, this head {shapes[1]}",
+            logger="current",
+            level=logging.WARNING,
+        )

@@ -1,0 +1,1 @@
+"""Losses for a PaCoHead beside paco.nn.PaCoLoss."""

@@ -1,0 +1,58 @@
+"""Cross entropy and supervised contrast side by side: what PaCo puts into one sum."""
+
+import math
+
+from mmpretrain.registry import MODELS
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from paco.nn import PaCoLoss
+
+__all__ = ["MultiTaskLoss"]
+
+
+@MODELS.register_module()
+class MultiTaskLoss(nn.Module):
+    """Cross entropy of the class centers + alpha x SupCon of the pairs, for a :class:`PaCoHead`.
+
+    The multi-task baseline of `PaCo <https://arxiv.org/abs/2107.12028>`_, with
+    `SupCon <https://arxiv.org/abs/2004.11362>`_ over the batch and the queue. The head decides
+    whether its logits know the prior; with it, cross entropy becomes balanced softmax.
+
+    Args:
+        alpha (float): Weight of SupCon, >= 0.
+        temperature (float): Divides the cosines of the pairs, > 0.
+    """
+
+    def __init__(self, alpha: float, temperature: float) -> None:
+        super().__init__()
+        if not 0 <= alpha < math.inf:
+            raise ValueError(f"MultiTaskLoss: alpha must be finite and >= 0, got {alpha}")
+        self.alpha = float(alpha)
+        self.contrast = PaCoLoss(alpha=1.0, temperature=temperature)
+
+    def forward(
+        self,
+        features: Tensor,
+        labels: Tensor,
+        center_logits: Tensor,
+        queue: Tensor | None = None,
+        queue_labels: Tensor | None = None,
+        num_valid: Tensor | None = None,
+        anchor_weight: Tensor | None = None,
+        num_anchors: int | None = None,
+    ) -> Tensor:
+        """The mean over the anchors, as many as ``center_logits`` has rows.
+
+        The arguments are those of :meth:`paco.nn.PaCoLoss.forward`; anchors have no weights here.
+
+        Raises:
+            ValueError: For an ``anchor_weight``.
+        """
+        if anchor_weight is not None:
+            raise ValueError("MultiTaskLoss: anchor_weight must be None")
+        anchors = center_logits.size(0)
+        contrast = self.contrast(
+            features, labels, None, queue, queue_labels, num_valid, None, anchors
+        )
+        return F.cross_entropy(center_logits, labels[:anchors]) + self.alpha * contrast

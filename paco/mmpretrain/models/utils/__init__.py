@@ -1,0 +1,1 @@
+"""The preprocessor of two views."""

@@ -1,0 +1,110 @@
+"""Common options of the command lines, and the config that these make.
+
+A command line imports this before anything of the toolbox.
+"""
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+# First, because it mends the toolbox's imports where that is needed.
+import paco.mmpretrain  # noqa: F401
+
+# isort: split
+import torch
+from mmengine.config import Config, DictAction
+
+__all__ = [
+    "add_config_arguments",
+    "add_launcher_argument",
+    "add_resume_argument",
+    "add_work_dir_argument",
+    "load_config",
+    "set_dataloader_defaults",
+    "set_launcher",
+    "set_resume",
+    "work_dir_of",
+]
+
+
+def add_config_arguments(parser: ArgumentParser, help: str = "config file") -> None:
+    """``config`` and ``--cfg-options``; :func:`load_config` reads the config that they name."""
+    parser.add_argument("config", help=help)
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action=DictAction,
+        default={},
+        help="override settings of the config, such as test_dataloader.batch_size=64",
+    )
+
+
+def load_config(args: Namespace) -> Config:
+    cfg = Config.fromfile(args.config)
+    cfg.merge_from_dict(args.cfg_options)
+    return cfg
+
+
+def add_work_dir_argument(parser: ArgumentParser, holds: str, suffix: str = "") -> None:
+    parser.add_argument(
+        "--work-dir",
+        help=f"folder of {holds}; the config's work_dir, or work_dirs/<data set>/<config>{suffix}, "
+        "if unset",
+    )
+
+
+def work_dir_of(args: Namespace, cfg: Config, suffix: str = "") -> str:
+    path = Path(args.config)
+    default = f"work_dirs/{path.parent.name}/{path.stem}{suffix}"
+    return args.work_dir or cfg.get("work_dir") or default
+
+
+def add_resume_argument(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="auto",
+        metavar="CHECKPOINT",
+        help="go on from this checkpoint, or from the work folder's latest one if none is named",
+    )
+
+
+def set_resume(args: Namespace, cfg: Config) -> None:
+    if args.resume:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == "auto" else args.resume
+
+
+def add_launcher_argument(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--launcher",
+        choices=["none", "pytorch", "slurm", "mpi"],
+        default="none",
+        help="the launcher that started this process as one of several",
+    )
+
+
+def set_launcher(args: Namespace, cfg: Config) -> None:
+    """Joins the process group where there is no GPU; the toolbox's launcher knows GPUs only."""
+    cfg.launcher = args.launcher
+    if args.launcher != "pytorch" or torch.cuda.is_available():
+        return
+    torch.distributed.init_process_group("gloo")
+    # The toolbox's own wrapper, but for the GPU of the process; the config's settings count.
+    cfg.model_wrapper_cfg = dict(
+        type="MMDistributedDataParallel",
+        device_ids=None,
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get("find_unused_parameters", False),
+    ) | (cfg.get("model_wrapper_cfg") or {})
+
+
+def set_dataloader_defaults(cfg: Config) -> None:
+    """Fills in the settings without which mmpretrain's own configs do not train, as its tools do.
+
+    Memory is pinned for a GPU only.
+    """
+    for split in ("train", "val", "test"):
+        loader = cfg.get(f"{split}_dataloader")
+        if loader is not None:
+            loader.setdefault("collate_fn", dict(type="default_collate"))
+            loader.setdefault("pin_memory", torch.cuda.is_available())
