@@ -1,6 +1,6 @@
 # make demo             trains on digits, exports, and classifies from C++: under five minutes
-# make test             every test, in both environments and from C++
-# make lint             formatting and Python's static checks; make format mends the former
+# make test             every test: in Python, the toolbox's in both environments, and from C++
+# make lint             formatting, Python's static checks and types; make format mends the first
 # make tidy             clang-tidy, the static checks of C++: minutes
 # make docs             the Python reference, into build/docs
 # make test-sanitize    the C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer
@@ -21,9 +21,9 @@ BIN := .venv/bin
 ONEDL_BIN := .venv-onedl/bin
 BUILD := build
 SOURCES := CMakeLists.txt pyproject.toml setup.py $(shell find cmake csrc tools/classify -type f)
-PACKAGE := $(SOURCES) $(shell find paco -name '*.py')
-CPP_FILES = $(shell git ls-files '*.h' '*.cpp' '*.cu')
-# For CMake projects that use the libpaco built in place.
+PACKAGE := $(SOURCES) $(shell find -L paco -name '*.py')
+CPP_FILES = $(shell git ls-files '*.h' '*.cpp' '*.cu' '*.cuh')
+# CMake projects find the libpaco built in place by these.
 CMAKE_PREFIXES = -DCMAKE_PREFIX_PATH="$(CURDIR)/paco;$$($(BIN)/python -c 'import torch; print(torch.utils.cmake_prefix_path)')"
 CMAKE_PYTHON = -DPython_EXECUTABLE="$(CURDIR)/$(BIN)/python"
 # Here warnings are errors. They are none for people who install libpaco, whose compiler may know more.
@@ -42,8 +42,12 @@ test: test-python test-onedl test-cpp
 test-python: .venv/paco .venv/dev
 	$(BIN)/pytest
 
+# The tests that depend on the toolbox, or on how paco is installed; the rest would repeat itself.
+ONEDL_TESTS = tests/mmpretrain tests/tools tests/docs/test_how_to.py tests/test_library.py \
+    tests/test_cmake_package.py
+
 test-onedl: .venv-onedl/paco .venv-onedl/dev
-	$(ONEDL_BIN)/pytest
+	$(ONEDL_BIN)/pytest $(ONEDL_TESTS)
 
 test-cpp: .venv/paco
 	$(CMAKE) -S tests/cpp -B $(BUILD)/tests $(CMAKE_PREFIXES) $(CMAKE_PYTHON)
@@ -53,17 +57,17 @@ test-cpp: .venv/paco
 test-sanitize: .venv/paco
 	$(CMAKE) -S . -B $(BUILD)/sanitize -DPACO_TESTS=ON -DPACO_SANITIZE=address,undefined \
 	    -DCMAKE_BUILD_TYPE=RelWithDebInfo $(CMAKE_PREFIXES) $(CMAKE_PYTHON)
-	$(BIN)/cmake --build $(BUILD)/sanitize --target paco_tests train --parallel $(MAX_JOBS)
+	$(BIN)/cmake --build $(BUILD)/sanitize --target paco_tests paco_kernel_tests train --parallel $(MAX_JOBS)
 	$(BIN)/ctest --test-dir $(BUILD)/sanitize --output-on-failure
 
 # The kernels' bodies on the host under ThreadSanitizer's eyes; then the library.
 test-cuda-build: $(BUILD)/cuda-torch/torch $(BUILD)/cuda-tools/installed
-	$(CMAKE) -S tests/cpp/cuda -B $(BUILD)/cuda-host -DPACO_SANITIZE=thread
+	$(CMAKE) -S tests/cpp/kernels/cuda -B $(BUILD)/cuda-host -DPACO_SANITIZE=thread
 	$(BIN)/cmake --build $(BUILD)/cuda-host --parallel $(MAX_JOBS)
 	$(BIN)/ctest --test-dir $(BUILD)/cuda-host --output-on-failure --parallel $(MAX_JOBS)
 	$(CMAKE) -S . -B $(BUILD)/cuda -DPACO_CUDA=ON $(CUDA_TORCH) $(CUDA_TOOLKIT)
 	$(BIN)/cmake --build $(BUILD)/cuda --target paco --parallel $(MAX_JOBS)
-	$(CMAKE) -S tests/cpp/cuda/library -B $(BUILD)/cuda-library $(CUDA_TORCH) \
+	$(CMAKE) -S tests/cpp/kernels/cuda/library -B $(BUILD)/cuda-library $(CUDA_TORCH) \
 	    -DCUDAToolkit_ROOT=$(CUDA_TOOLS) -DPACO_LIBRARY=$(CURDIR)/$(BUILD)/cuda/libpaco.so \
 	    -DCUOBJDUMP=$(CUDA_TOOLS)/bin/cuobjdump
 	$(BIN)/cmake --build $(BUILD)/cuda-library --parallel $(MAX_JOBS)
@@ -72,10 +76,10 @@ test-cuda-build: $(BUILD)/cuda-torch/torch $(BUILD)/cuda-tools/installed
 # The caching allocator would hide reads and writes beyond a tensor. compute-sanitizer judges paco's
 # kernels alone, and so has nothing to say of the problems that are left to PyTorch's.
 test-cuda: .venv/paco-cuda .venv/dev
-	$(BIN)/pytest tests/cuda
+	$(BIN)/pytest -m cuda
 	for tool in memcheck racecheck; do \
 	    PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool $$tool --error-exitcode 1 \
-	        --kernel-name kns=paco --report-api-errors no $(BIN)/python -m pytest tests/cuda \
+	        --kernel-name kns=paco --report-api-errors no $(BIN)/python -m pytest -m cuda tests/ops \
 	        -k "one_row_after_another or edge and not float64 and not wider" || exit 1; \
 	done
 
@@ -89,11 +93,12 @@ bench-cuda: .venv/paco-cuda
 lint: .venv/paco .venv/dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $(CPP_FILES)
 
-# Without OpenMP, of which clang has no header of its own.
+# OpenMP is left out, because clang has no header for it.
 tidy: .venv/paco .venv/dev
-	$(CMAKE) -S . -B $(BUILD)/tidy -DPACO_PYTHON=ON -DPACO_TESTS=ON $(CMAKE_PREFIXES) $(CMAKE_PYTHON)
+	$(CMAKE) -S . -B $(BUILD)/tidy -DPACO_PYTHON=ON -DPACO_TESTS=ON -DCMAKE_UNITY_BUILD=OFF $(CMAKE_PREFIXES) $(CMAKE_PYTHON)
 	$(BIN)/run-clang-tidy.py -quiet -clang-tidy-binary $(BIN)/clang-tidy -p $(BUILD)/tidy \
 	    -j $(MAX_JOBS) -extra-arg=-fno-openmp '(csrc|tools/classify|tests/cpp)/'
 
@@ -134,7 +139,12 @@ $(BUILD)/cuda-tools/installed: .venv/toolbox requirements/cuda.txt
 	ln -s libcudart.so.13 $(CUDA_TOOLS)/lib/libcudart.so
 	touch $@
 
-# ---- Environments: the files that the rules touch say when each step was last done ---------------
+# ---- Environments --------------------------------------------------------------------------------
+#
+# .venv/toolbox, .venv/dev, .venv/paco and the like are empty files, stamps: a rule touches its own
+# when its step is done, and make runs the rule again as soon as something that it depends on is
+# newer. So a changed source rebuilds libpaco before the next test, and a changed list of packages
+# makes the environment anew. To have a step done again, delete its stamp.
 
 .venv/toolbox: requirements/upstream.txt requirements/common.txt
 .venv-onedl/toolbox: requirements/onedl.txt requirements/common.txt
@@ -153,7 +163,7 @@ $(BUILD)/cuda-tools/installed: .venv/toolbox requirements/cuda.txt
 	CXXFLAGS=-Werror $(BIN)/pip install --no-build-isolation --no-deps -e .
 	touch $@
 
-# With the CUDA kernels, which the rule above leaves out where it finds no nvcc.
+# The CUDA kernels are built too, which the rule above leaves out where it finds no nvcc.
 .venv/paco-cuda: .venv/paco
 	PACO_CUDA=1 $(BIN)/pip install --no-build-isolation --no-deps -e .
 	touch $@

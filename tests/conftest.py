@@ -1,13 +1,19 @@
-"""Fresh random problems on every run, and how to repeat one."""
+"""Fresh random problems on every run and how to repeat one, and the devices to solve them on.
+
+pytest puts this folder on Python's path, so that every test finds the package of helpers.
+"""
 
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 import torch
-from problems import SEED
+from helpers.problems import SEED
+from helpers.processes import two_processes
+
+import paco
 
 REPEAT = f"PACO_TEST_SEED={SEED}"
 
@@ -23,7 +29,7 @@ def rng(request: pytest.FixtureRequest) -> random.Random:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_fixture_setup(fixturedef: pytest.FixtureDef, request: pytest.FixtureRequest) -> None:
-    # What several tests share is set up in one of them, before its rng.
+    # A fixture that several tests share is set up in one of them, before its rng.
     if fixturedef.scope != "function":
         seed_all(f"{request.node.nodeid} {fixturedef.argname}")
 
@@ -34,6 +40,24 @@ def seed_all(name: str) -> random.Random:
     np.random.seed(rng.getrandbits(32))
     torch.manual_seed(rng.getrandbits(63))
     return rng
+
+
+DEVICES = [pytest.param("cpu")]
+if torch.cuda.is_available() and paco.build_info()["cuda_version"]:
+    DEVICES.append(pytest.param("cuda", marks=pytest.mark.cuda))
+
+
+@pytest.fixture(params=DEVICES)
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """The CPU, and a GPU where there is one that libpaco has kernels for."""
+    return torch.device(request.param)
+
+
+@pytest.fixture(scope="session")
+def on_two_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., list]]:
+    """Calls ``function(rank, *arguments)`` on each of two ranks and lists what they return."""
+    with two_processes(tmp_path_factory.mktemp("group") / "rendezvous") as call:
+        yield call
 
 
 @pytest.fixture

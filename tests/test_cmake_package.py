@@ -9,20 +9,17 @@ import tarfile
 from pathlib import Path
 
 import torch
+from helpers.modules import new_step
 
 import paco
 from paco import deploy
-from paco.nn import ClassCenters, FeatureQueue, PaCoLoss
 
 PACKAGE = Path(paco.__file__).parent
 STRANGER = Path(__file__).parent / "cpp" / "stranger"
 
 
 def test_a_project_finds_the_package_and_runs_with_it(tmp_path):
-    step = deploy.TrainingStep(
-        PaCoLoss(alpha=0.05, temperature=0.2), FeatureQueue(4, 3), ClassCenters(5, 2)
-    )
-    deploy.export_training_step(step, tmp_path / "step.pt")
+    deploy.export_training_step(new_step(), tmp_path / "step.pt")
     prefixes = [str(PACKAGE)]
     if not (PACKAGE.parent / "torch").exists():  # an editable install; a wheel finds it itself
         prefixes.append(torch.utils.cmake_prefix_path)

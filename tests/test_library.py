@@ -30,7 +30,7 @@ def test_build_info_is_of_the_running_torch():
 
 
 def in_a_fresh_process(program, path):
-    # Without site (-S), which would let an editable install stand in for what path lacks.
+    # The site module (-S leaves it out) would let an editable install stand in for what path lacks.
     packages = [str(path), sysconfig.get_path("purelib")]
     return subprocess.run(
         [sys.executable, "-S", "-c", program],
@@ -53,7 +53,7 @@ labels = torch.tensor([0, 0, 1, 1])
 centers = paco.nn.ClassCenters(4, 2)
 centers.set_class_counts(paco.longtail.class_counts(labels, 2))
 queue = paco.nn.FeatureQueue(3, 4)
-step = paco.deploy.TrainingStep(paco.nn.PaCoLoss(alpha=1, temperature=0.1), queue, centers)
+step = paco.nn.TrainingStep(paco.nn.PaCoLoss(alpha=1, temperature=0.1), queue, centers)
 for _ in range(2):
     step(torch.eye(4), torch.eye(4), torch.eye(4), labels).backward()
 print(centers.weight.grad.abs().sum().item() > 0, int(queue.num_valid))

@@ -1,29 +1,89 @@
 import copy
+import inspect
 import io
 import warnings
 
 import pytest
 import torch
-from problems import draw_loss, identical, value_and_gradients
+from helpers.modules import new_step, saved_and_loaded, script, step_batch
+from helpers.problems import draw_loss, identical, value_and_gradients
 from torch import nn
-from torch.nn import functional as F
 
 import paco
 from paco import reference
-from paco.nn import ClassCenters, FeatureQueue, PaCoLoss, momentum_update_
+from paco.nn import (
+    ClassCenters,
+    FeatureQueue,
+    MomentumEncoder,
+    PaCoLoss,
+    TrainingStep,
+    momentum_update_,
+)
+
+# ---- TorchScript ---------------------------------------------------------------------------------
+
+MODULES = {
+    "ClassCenters": lambda: ClassCenters(6, 4),
+    "FeatureQueue": lambda: FeatureQueue(7, 3),
+    "MomentumEncoder": lambda: MomentumEncoder(nn.Linear(3, 2)),
+    "PaCoLoss": lambda: PaCoLoss(0.05, 0.2),
+    "TrainingStep": lambda: new_step(),
+}
+# The methods of Python alone; TorchScript takes no module as an argument.
+UNSCRIPTED = {"extra_repr", "reset_parameters", "update"}
 
 
-def script(module):
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
-        return torch.jit.script(module)
+def test_every_module_is_here():
+    public = {name: getattr(paco.nn, name) for name in paco.nn.__all__}
+    modules = {n for n, x in public.items() if inspect.isclass(x) and issubclass(x, nn.Module)}
+    assert modules == set(MODULES)
 
 
-def saved_and_loaded(state):
+@pytest.mark.parametrize("name", MODULES)
+def test_every_method_scripts(name):
+    module = MODULES[name]()
+    methods = {n for n, x in vars(type(module)).items() if callable(x) and n[0] != "_"}
+    scripted = script(module)
+    assert {n for n in methods if scripted._c._has_method(n)} == methods - UNSCRIPTED
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        *(getattr(module, name) for module in (paco.ops, reference) for name in module.__all__),
+        paco.longtail.class_counts,
+        paco.longtail.log_prior,
+        momentum_update_,
+    ],
+    ids=lambda function: f"{function.__module__}.{function.__name__}",
+)
+def test_every_function_scripts(function):
+    script(function)
+
+
+def test_saved_code_holds_the_operators_alone():
+    def loss(x: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return paco.paco_loss(x, labels, paco.center_logits(x, weight), alpha=0.1, temperature=0.2)
+
     file = io.BytesIO()
-    torch.save(state, file)
+    torch.jit.save(script(loss), file)
     file.seek(0)
-    return torch.load(file, weights_only=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        loaded = torch.jit.load(file)
+    assert "ops.paco.paco_loss" in loaded.code and "ops.paco.center_logits" in loaded.code
+    arguments = torch.randn(4, 3), torch.randn(2, 3), torch.tensor([0, 1, 1, 0])
+    assert torch.equal(loaded(*arguments), loss(*arguments))
+
+
+@pytest.mark.parametrize("name", paco.ops.__all__)
+def test_reference_is_called_as_the_operator_is(name):
+    of_operator, of_reference = (
+        inspect.signature(getattr(module, name)) for module in (paco.ops, reference)
+    )
+    assert of_operator == of_reference
+    schema = getattr(torch.ops.paco, name).default._schema
+    assert [a.name for a in schema.arguments] == list(of_operator.parameters)
 
 
 # ---- PaCoLoss ------------------------------------------------------------------------------------
@@ -55,39 +115,23 @@ def test_loss_takes_integers_as_hyper_parameters(rng):
     torch.testing.assert_close(script(loss)(**arguments), reference.paco_loss(**problem))
 
 
-def test_loss_needs_alpha_and_temperature_by_name():
-    with pytest.raises(TypeError, match="alpha"):
-        PaCoLoss(temperature=0.1)
-    with pytest.raises(TypeError, match="temperature"):
-        PaCoLoss(alpha=0.1)
-    with pytest.raises(TypeError, match="positional"):
-        PaCoLoss(0.1, 0.1)
-
-
 @pytest.mark.parametrize("name", ["alpha", "beta", "gamma", "temperature", "base_temperature"])
-@pytest.mark.parametrize("value", [-1.0, float("inf"), float("nan")])
+@pytest.mark.parametrize("value", [-0.5, float("inf"), float("nan")])
 def test_loss_of_a_bad_hyper_parameter_is_an_error(name, value):
-    with pytest.raises(ValueError, match=rf"PaCoLoss: {name} must be finite .* got {value}"):
+    with pytest.raises(ValueError, match=rf"paco_loss: {name} must be finite .* got {value}"):
         PaCoLoss(**{"alpha": 0.05, "temperature": 0.2, name: value})
 
 
 @pytest.mark.parametrize("name", ["temperature", "base_temperature"])
 def test_loss_at_temperature_0_is_an_error(name):
-    with pytest.raises(ValueError, match=rf"PaCoLoss: {name} must be .* > 0, got 0"):
+    with pytest.raises(ValueError, match=rf"paco_loss: {name} must be .* > 0, got 0"):
         PaCoLoss(**{"alpha": 0.05, "temperature": 0.2, name: 0})
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.0, float("nan")])
 def test_loss_with_bad_label_smoothing_is_an_error(value):
-    with pytest.raises(ValueError, match=rf"label_smoothing must lie in \[0, 1\), got {value}"):
+    with pytest.raises(ValueError, match=rf"label_smoothing must lie in \[0, 1\), got {value:g}"):
         PaCoLoss(alpha=0.05, temperature=0.2, label_smoothing=value)
-
-
-def test_loss_needs_num_anchors(rng):
-    loss, arguments = split(draw_loss(rng))
-    del arguments["num_anchors"]
-    with pytest.raises(ValueError, match=r"num_anchors\b.*\b0\b"):
-        loss(**arguments)
 
 
 def test_loss_shows_its_hyper_parameters():
@@ -170,9 +214,10 @@ def test_queue_converts_its_keys_alone():
 CENTERS = [
     dict(),
     dict(bias=False),
-    dict(supt=0.5),
-    dict(cosine=True),
-    dict(cosine=True, bias=False, supt=0.1),
+    dict(center_temperature=0.5),
+    dict(tau=2.0),
+    dict(scale=10.0),
+    dict(scale=3.0, tau=0.5),
 ]
 
 
@@ -194,23 +239,43 @@ def test_centers_are_the_operator(form, options):
         centers.weight,
         centers.bias,
         centers.log_prior,
-        supt=centers.supt,
-        cosine=centers.cosine,
+        centers.center_temperature,
+        centers.tau,
+        centers.scale,
     )
     torch.testing.assert_close(form(centers)(x), expected)
 
 
-@pytest.mark.parametrize("supt", [0, -0.5, float("inf"), float("nan")])
-def test_centers_of_a_bad_temperature_are_an_error(supt):
-    with pytest.raises(ValueError, match=f"ClassCenters: supt must be finite and > 0, got {supt}"):
-        ClassCenters(6, 4, supt=supt)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        *[
+            (dict(center_temperature=bad), f"center_temperature must be finite and > 0, got {bad}")
+            for bad in (0, -0.5, float("inf"), float("nan"))
+        ],
+        *[(dict(tau=bad), f"tau must be finite and >= 0, got {bad}") for bad in (-1, float("nan"))],
+        *[(dict(scale=bad), f"scale must be finite and > 0, got {bad}") for bad in (0, -2)],
+        (dict(scale=2, bias=True), "bias must be left out with a scale"),
+        (dict(scale=2, center_temperature=0.5), "center_temperature must be 1 with a scale"),
+    ],
+    ids=str,
+)
+def test_centers_of_a_bad_argument_are_an_error(options, message):
+    with pytest.raises(ValueError, match=f"center_logits: {message}"):
+        ClassCenters(6, 4, **options)
+
+
+def test_centers_have_a_bias_unless_they_compare_directions():
+    assert ClassCenters(6, 4).bias is not None
+    assert ClassCenters(6, 4, bias=False).bias is None
+    assert ClassCenters(6, 4, scale=10).bias is None
 
 
 @pytest.mark.parametrize("options", CENTERS, ids=str)
 def test_prediction_leaves_the_prior_out(options):
     centers = draw_centers(**options)
     x = torch.randn(5, 6)
-    expected = centers(x) - centers.log_prior / centers.supt
+    expected = centers(x) - centers.tau * centers.log_prior
     torch.testing.assert_close(centers.predict(x), expected, rtol=1e-5, atol=1e-5)
 
 
@@ -229,16 +294,17 @@ def test_centers_start_without_a_prior():
         assert 0 < parameter.abs().max() <= bound
 
 
-@pytest.mark.parametrize("counts", [[30, 2, 7, 1], torch.tensor([30, 2, 7, 1])], ids=type)
-def test_class_counts_set_the_prior(counts):
+@pytest.mark.parametrize("form", [lambda m: m, script], ids=["eager", "scripted"])
+def test_class_counts_set_the_prior(form):
     centers = ClassCenters(6, 4)
-    centers.set_class_counts(counts)
+    counts = torch.tensor([30, 2, 7, 1])
+    form(centers).set_class_counts(counts)
     assert torch.equal(centers.log_prior, paco.log_prior(counts))
 
 
 def test_equal_class_counts_are_no_prior():
     centers = draw_centers()
-    centers.set_class_counts([25] * 4)
+    centers.set_class_counts(torch.full((4,), 25))
     assert centers.log_prior.tolist() == [0] * 4
 
 
@@ -246,7 +312,7 @@ def test_class_counts_of_other_classes_are_an_error():
     centers = draw_centers()
     before = centers.log_prior.clone()
     with pytest.raises(ValueError, match=r"class_counts\b.*\b4\b.*\b3\b"):
-        centers.set_class_counts([1, 2, 3])
+        centers.set_class_counts(torch.tensor([1, 2, 3]))
     assert torch.equal(centers.log_prior, before)
 
 
@@ -282,7 +348,7 @@ def test_copied_centers_learn_on_their_own():
     copied = copy.deepcopy(centers)
     with torch.no_grad():
         copied.weight.zero_()
-    copied.set_class_counts([1, 2, 3, 4])
+    copied.set_class_counts(torch.tensor([1, 2, 3, 4]))
     assert centers.weight.abs().max() > 0
     assert not torch.equal(copied.log_prior, centers.log_prior)
 
@@ -336,7 +402,7 @@ def test_momentum_update_of_unequal_lists_is_an_error():
 @pytest.mark.parametrize("form", [lambda f: f, script], ids=["eager", "scripted"])
 def test_momentum_update_of_other_shapes_changes_nothing(form):
     keys = [torch.zeros(2), torch.zeros(3)]
-    # What a scripted function raises is torch.jit.Error.
+    # A scripted function raises torch.jit.Error.
     with pytest.raises(Exception, match=r"query_parameters\[1\].*\[3\].*\[1\]"):
         form(momentum_update_)(keys, [torch.ones(2), torch.ones(1)], 0.5)
     assert [key.tolist() for key in keys] == [[0, 0], [0, 0, 0]]
@@ -346,38 +412,137 @@ def test_momentum_update_of_no_parameters_does_nothing():
     momentum_update_([], [], 0.5)
 
 
+def test_momentum_update_takes_what_parameters_gives():
+    key, query = nn.Linear(3, 2), nn.Linear(3, 2)
+    momentum_update_(key.parameters(), query.parameters(), 0.0)
+    assert identical(key.state_dict(), query.state_dict())
+
+
+# ---- MomentumEncoder -----------------------------------------------------------------------------
+
+
+def test_momentum_encoder_follows_without_a_gradient():
+    query = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
+    key = MomentumEncoder(query, momentum=0.9)
+    assert identical(key.encoder.state_dict(), query.state_dict())
+    assert not any(p.requires_grad for p in key.parameters())
+    before = [p.clone() for p in key.parameters()]
+    with torch.no_grad():
+        for parameter in query.parameters():
+            parameter.normal_()
+    query(torch.randn(8, 4))
+    key.update(query)
+    for k, b, q in zip(key.parameters(), before, query.parameters(), strict=True):
+        torch.testing.assert_close(k, 0.9 * b + 0.1 * q)
+    # Its statistics are of what it sees itself.
+    assert key.encoder[1].num_batches_tracked == 0
+    assert not key(torch.randn(8, 4)).requires_grad
+    assert key.encoder[1].num_batches_tracked == 1
+
+
+@pytest.mark.parametrize("momentum", [-0.1, 1.1, float("nan")])
+def test_momentum_encoder_of_a_bad_momentum_is_an_error(momentum):
+    with pytest.raises(ValueError, match=f"MomentumEncoder: momentum must lie .* got {momentum}"):
+        MomentumEncoder(nn.Linear(2, 2), momentum)
+
+
+# ---- TrainingStep --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", [lambda m: m, script], ids=["eager", "scripted"])
+@pytest.mark.parametrize("anchors", [6, 12], ids=["paco", "gpaco"])
+def test_step_is_the_loss_before_the_enqueue(form, anchors):
+    step = new_step()
+    step(*step_batch(7))
+    queries, keys, _, labels = step_batch(6)
+    pooled = torch.randn(anchors, 6)
+    leaves = [x.requires_grad_() for x in (queries, keys, pooled)]
+    rows = nn.functional.normalize(torch.cat([queries, keys if anchors == 12 else keys.detach()]))
+    expected = reference.paco_loss(
+        rows,
+        torch.cat([labels, labels]),
+        step.centers(pooled),
+        step.queue.features[:7].clone(),
+        step.queue.labels[:7].clone(),
+        num_anchors=anchors,
+        alpha=0.05,
+        temperature=0.2,
+        label_smoothing=0.1,
+    )
+    # No gradient flows to the keys of PaCo.
+    gradients = torch.autograd.grad(expected, leaves, allow_unused=True)
+    assert (gradients[1] is None) == (anchors == 6)
+    result = form(step).detailed(queries, keys, pooled, labels)
+    torch.testing.assert_close(result.loss, expected)
+    torch.testing.assert_close(result.features, rows)
+    assert torch.equal(result.center_logits, step.centers(pooled))
+    for actual, gradient in zip(
+        torch.autograd.grad(result.loss, leaves, allow_unused=True), gradients, strict=True
+    ):
+        assert (actual is None) == (gradient is None)
+        if actual is not None:
+            torch.testing.assert_close(actual, gradient)
+    assert torch.equal(step.queue.features[7:13], rows[6:])
+    assert torch.equal(step.queue.labels[7:13], labels)
+    assert step.queue.num_valid == 13
+
+
+def test_step_gives_the_loss_of_its_details():
+    step = new_step()
+    copied = copy.deepcopy(step)
+    batch = step_batch(5)
+    assert torch.equal(step(*batch), copied.detailed(*batch).loss)
+    assert identical(step.state_dict(), copied.state_dict())
+
+
+def test_step_predicts_without_the_prior():
+    step = new_step()
+    pooled = torch.randn(3, 6)
+    assert torch.equal(step.predict(pooled), step.centers.predict(pooled))
+
+
+def test_detached_centers_learn_and_teach_the_encoder_nothing():
+    step = new_step()
+    detached = TrainingStep(step.loss, copy.deepcopy(step.queue), step.centers, True)
+    queries, keys, pooled, labels = step_batch(6)
+    pooled.requires_grad_()
+    expected = step(queries, keys, pooled, labels)
+    of_centers, of_pooled = torch.autograd.grad(expected, (step.centers.weight, pooled))
+    assert of_pooled.any()
+    loss = detached(queries, keys, pooled, labels)
+    assert torch.equal(loss, expected)
+    (result,) = torch.autograd.grad(loss, step.centers.weight, retain_graph=True)
+    assert torch.equal(result, of_centers)
+    assert torch.autograd.grad(loss, pooled, allow_unused=True) == (None,)
+
+
+@pytest.mark.parametrize("rows", [5, 7, 13])
+def test_step_of_pooled_features_that_are_no_anchors_is_an_error(rows):
+    step = new_step()
+    queries, keys, _, labels = step_batch(6)
+    with pytest.raises(ValueError, match=rf"TrainingStep: pooled .*\b6\b.*\b12\b.*{rows}"):
+        step(queries, keys, torch.randn(rows, 6), labels)
+    assert step.queue.num_valid == 0
+
+
 # ---- Together ------------------------------------------------------------------------------------
 
 
 class Trainer(nn.Module):
-    """A step of PaCo: query and key encoder, centers, queue and loss."""
+    """PaCo's query and key encoder, and a step."""
 
     def __init__(self):
         super().__init__()
         self.query = nn.Linear(8, 6)
-        self.key = copy.deepcopy(self.query).requires_grad_(False)
-        self.centers = ClassCenters(6, 4)
-        self.centers.set_class_counts([50, 20, 9, 2])
-        self.queue = FeatureQueue(32, 6)
-        self.loss = PaCoLoss(alpha=0.05, temperature=0.2)
+        self.key = MomentumEncoder(self.query)
+        self.step = TrainingStep(PaCoLoss(0.05, 0.2), FeatureQueue(32, 6), ClassCenters(6, 4))
+        self.step.centers.set_class_counts(torch.tensor([50, 20, 9, 2]))
 
     def forward(self, x, y):
-        key, query = self.key, self.query
+        key, query = self.key.encoder, self.query
         momentum_update_([key.weight, key.bias], [query.weight, query.bias], 0.9)
-        h = self.query(x)
-        queries = F.normalize(h, dim=1)
-        keys = F.normalize(self.key(x + 0.1).detach(), dim=1)
-        loss = self.loss(
-            torch.cat([queries, keys]),
-            torch.cat([y, y]),
-            self.centers(h),
-            self.queue.features,
-            self.queue.labels,
-            num_anchors=x.size(0),
-            queue_size=self.queue.num_valid,
-        )
-        self.queue.enqueue(keys, y)
-        return loss
+        pooled = self.query(x)
+        return self.step(pooled, self.key(x + 0.1), pooled, y)
 
 
 def train(forward, optimizer, steps, seed):
@@ -411,7 +576,7 @@ def test_a_resumed_run_continues_bit_for_bit():
     assert identical(resumed.state_dict(), trainer.state_dict())
 
 
-@pytest.mark.parametrize("form", ["aot_eager", "inductor", "scripted"])
+@pytest.mark.parametrize("form", ["compiled", "scripted"])
 def test_a_compiled_or_scripted_run_is_the_eager_run(form):
     state = Trainer().state_dict()
     eager, optimizer = new_trainer(state)
@@ -423,9 +588,9 @@ def test_a_compiled_or_scripted_run_is_the_eager_run(form):
         forward = script(trainer)
     else:
         torch.compiler.reset()
-        forward = torch.compile(trainer, fullgraph=True, dynamic=True, backend=form)
-    # What inductor fuses it rounds in its own way; the others run the same operators.
-    tolerance = 1e-5 if form == "inductor" else 0
+        forward = torch.compile(trainer, fullgraph=True, dynamic=True)
+    # The compiler rounds in its own way where it fuses; TorchScript runs the same operators.
+    tolerance = 1e-5 if form == "compiled" else 0
     assert train(forward, optimizer, steps, seed=3) == pytest.approx(expected, rel=tolerance)
     for name, value in trainer.state_dict().items():
         torch.testing.assert_close(value, eager.state_dict()[name], rtol=tolerance, atol=tolerance)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from problems import assert_results_close, draw_loss, value_and_gradients
+from helpers.problems import assert_results_close, draw_loss, value_and_gradients
 from torch.nn import functional as F
 
 from paco import reference
@@ -16,21 +16,21 @@ def by_hand(
     center_logits=None,
     queue=None,
     queue_labels=None,
-    *,
-    num_anchors,
-    queue_size=None,
-    alpha,
+    num_valid=None,
+    anchor_weight=None,
+    num_anchors=None,
     beta=1.0,
     gamma=1.0,
-    temperature,
     base_temperature=None,
     label_smoothing=0.0,
-    anchor_weight=None,
+    *,
+    alpha,
+    temperature,
 ):
     """One term after another, in Python's floats."""
     rows, classes = features.tolist(), labels.tolist()
     if queue is not None:
-        n = len(queue) if queue_size is None else int(queue_size)
+        n = len(queue) if num_valid is None else int(num_valid)
         rows, classes = rows + queue[:n].tolist(), classes + queue_labels[:n].tolist()
     base_temperature = base_temperature or temperature
     total = 0.0
@@ -111,18 +111,18 @@ def test_every_anchor_without_a_positive_is_zero():
     assert result["features"].eq(0).all()
 
 
-@pytest.mark.parametrize("cosine", [False, True])
-def test_center_logits_are_the_formula(cosine):
+def test_center_logits_are_the_formula():
     x, weight = torch.randn(3, 5), torch.randn(4, 5)
     bias, prior = torch.randn(4), torch.rand(4).log()
-    actual = reference.center_logits(x, weight, bias, prior, supt=0.5, cosine=cosine)
+    linear = reference.center_logits(x, weight, bias, prior, center_temperature=0.5, tau=2.0)
+    cosine = reference.center_logits(x, weight, log_prior=prior, tau=2.0, scale=7.0)
     for i in range(3):
         for c in range(4):
             product = (x[i] * weight[c]).sum()
-            if cosine:
-                product = product / x[i].norm() / weight[c].norm()
-            expected = (product + bias[c] + prior[c]) / 0.5
-            torch.testing.assert_close(actual[i, c], expected)
+            expected = (product + bias[c]) / 0.5 + 2 * prior[c]
+            torch.testing.assert_close(linear[i, c], expected)
+            expected = 7 * product / x[i].norm() / weight[c].norm() + 2 * prior[c]
+            torch.testing.assert_close(cosine[i, c], expected)
 
 
 def test_queue_keeps_the_last_rows(rng):

@@ -39,11 +39,12 @@ def test_every_public_operator_is_listed():
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("float alpha, float beta=1.", "float alpha, float beta=2."),
-        ("float alpha, float beta=1.", "float beta=1., float alpha"),
+        ("float beta=1.", "float beta=2."),
+        ("float beta=1., float gamma=1.", "float gamma=1., float beta=1."),
+        ("float alpha, float temperature", "float temperature"),
         ("Tensor features", "Tensor rows"),
         ("Tensor features, ", ""),
-        ("SymInt num_anchors", "Tensor num_anchors"),
+        ("SymInt? num_anchors", "Tensor? num_anchors"),
         ("Tensor features", "Tensor extra, Tensor features"),
         ("-> Tensor", "-> (Tensor, Tensor)"),
     ],

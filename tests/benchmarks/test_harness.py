@@ -1,4 +1,4 @@
-"""What the benchmarks measure with."""
+"""The benchmarks' own measures of time and memory."""
 
 import math
 import os
@@ -18,7 +18,7 @@ def import_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(BENCHMARKS)
 
 
-# Of peak_memory, in bytes: what allocators add, and the pages that the kernel has yet to count.
+# Bytes that peak_memory may be off by: what allocators add, and pages that are not counted yet.
 TOLERANCE = 500_000 + 4096 * max(32, 2 * os.cpu_count())
 
 
@@ -34,7 +34,7 @@ def test_peak_memory_sees_every_page(rng: random.Random) -> None:
 def test_peak_memory_counts_one_call() -> None:
     from harness import peak_memory
 
-    # What the call before this one freed, and what is still held, must not count.
+    # Memory that the call before this one freed, or that is still held, must not count.
     held = torch.ones(3_000_000)
     assert peak_memory(partial, torch.add, held, 1) == pytest.approx(12_000_000, abs=TOLERANCE)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from problems import assert_results_close, draw_loss, value_and_gradients
+from helpers.problems import assert_results_close, draw_loss, value_and_gradients
 
 from paco import reference
 

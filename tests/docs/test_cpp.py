@@ -15,7 +15,7 @@ def listed() -> dict[str, dict[str, set[str]]]:
     for line in (ROOT / "docs" / "cpp.md").read_text().splitlines():
         if title := re.match(r"## `<paco/(.*)>`", line):
             headers = sections[title[1]] = {}
-        elif row := re.match(r"\| (?:\[(.*)\]\(\.\./csrc/(.*)\))? ?\| `(\w+)` \|", line):
+        elif row := re.match(r"\| (?:\[(.*)\]\(\.\./csrc/(.*)\))? ?\| `(?:paco::)?(\w+)` \|", line):
             if row[1]:
                 assert row[1] == row[2]
                 names = headers[row[1]] = set()

@@ -11,7 +11,10 @@ import paco
 MODULES = (
     "paco",
     "paco.deploy",
+    "paco.distributed",
+    "paco.image_metadata",
     "paco.longtail",
+    "paco.metrics",
     "paco.mmpretrain",
     "paco.nn",
     "paco.reference",

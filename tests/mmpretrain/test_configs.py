@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from digits_runs import CONFIGS
+from helpers.digits_runs import CONFIGS
 from mmengine.config import Config
 from mmpretrain.registry import DATASETS, MODELS, TRANSFORMS
 from mmpretrain.structures import DataSample
@@ -54,7 +54,7 @@ def test_it_takes_two_steps(path):
 def test_the_twins_see_the_anchor_view_of_paco():
     paco = Config.fromfile(CONFIGS / "cifar100_lt" / "paco_if100.py")
     twin = Config.fromfile(CONFIGS / "cifar100_lt" / "ce_if100.py")
-    anchor_view = paco.train_dataloader.dataset.pipeline[0].transforms[0]
+    anchor_view = paco.train_dataloader.dataset.pipeline[0].anchor
     assert twin.train_dataloader.dataset.pipeline[:-1] == anchor_view
     assert twin.data_preprocessor == paco.data_preprocessor
 

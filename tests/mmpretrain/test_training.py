@@ -5,7 +5,7 @@ from pathlib import Path
 import mmengine.optim.optimizer.amp_optimizer_wrapper as amp
 import pytest
 import torch
-from digits_runs import runner
+from helpers.digits_runs import runner
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -17,7 +17,7 @@ IMAGES = 305  # as the data set has, in batches of 64
 
 
 class Watch(Hook):
-    """What the features and the weights are in each step."""
+    """Keeps the features' dtypes and the weights of each step."""
 
     def before_train(self, run) -> None:
         self.dtypes, self.losses, self.weights, self.queued = set(), [], [], []
@@ -32,7 +32,7 @@ class Watch(Hook):
     def after_train_iter(self, run, batch_idx, data_batch=None, outputs=None) -> None:
         self.losses.append(outputs["loss"].item())
         self.weights.append(run.model.head.centers.weight.detach().clone())
-        self.queued.append(outputs["queue_size"].item())
+        self.queued.append(outputs["num_valid"].item())
 
 
 def watched(folder: Path, recipe: str, **options) -> Watch:
@@ -57,8 +57,8 @@ def test_mixed_precision(recipe, tmp_path, monkeypatch):
     assert mixed.losses != full.losses
     assert not torch.equal(mixed.weights[0], mixed.weights[-1])
     state = torch.load(tmp_path / "mixed" / "epoch_1.pth", weights_only=True)["state_dict"]
-    assert state["head.queue.features"].dtype == torch.float32
-    lengths = state["head.queue.features"].norm(dim=1)
+    assert state["head.step.queue.features"].dtype == torch.float32
+    lengths = state["head.step.queue.features"].norm(dim=1)
     torch.testing.assert_close(lengths, torch.ones(256), rtol=0, atol=2**-7)  # bfloat16's
 
 
@@ -72,7 +72,7 @@ def test_gradients_that_add_up_are_one_step_and_each_batch_is_enqueued(recipe, t
     assert changed == [True, False, True, True]
     assert watch.queued == [0, 64, 128, 192, 256]
     state = torch.load(tmp_path / "epoch_1.pth", weights_only=True)["state_dict"]
-    assert state["head.queue.state"].tolist() == [IMAGES % 256, 256]
+    assert state["head.step.queue.state"].tolist() == [IMAGES % 256, 256]
 
 
 @pytest.mark.parametrize(
@@ -98,5 +98,5 @@ def test_tensorboard_is_written(options, tmp_path):
     (event_file,) = tmp_path.glob("*/vis_data/**/events.out.tfevents.*")
     events = EventAccumulator(str(event_file)).Reload()
     tags = events.Tags()["scalars"]
-    assert {"loss", "lr", "queue_size", "view_similarity", "long_tail/few"} <= set(tags)
+    assert {"loss", "lr", "num_valid", "view_similarity", "long_tail/few"} <= set(tags)
     assert [event.step for event in events.Scalars("loss")] == [1, 2, 3, 4, 5]

@@ -1,21 +1,27 @@
 import pytest
 import torch
+from helpers.modules import script
 
 import paco
 from paco import reference
 
+scripted_logits = script(paco.center_logits)
 
-def draw(rng, dtype=torch.float64, **fixed):
-    """Arguments of center_logits."""
+
+def draw(rng, dtype=torch.float64, cosine=None, **fixed):
+    """Arguments of center_logits; ``cosine`` says whether there is a scale."""
     anchors, width, classes = rng.randint(1, 20), rng.randint(1, 30), rng.randint(1, 15)
     problem = {
         "x": torch.randn(anchors, width, dtype=dtype),
         "weight": torch.randn(classes, width, dtype=dtype),
-        "supt": rng.choice([1.0, rng.uniform(0.1, 3)]),
-        "cosine": rng.random() < 0.5,
+        "tau": rng.choice([1.0, 0.0, rng.uniform(0.1, 3)]),
     }
-    if rng.random() < 0.7:
-        problem["bias"] = torch.randn(classes, dtype=dtype)
+    if rng.random() < 0.5 if cosine is None else cosine:
+        problem["scale"] = rng.choice([1.0, rng.uniform(0.1, 30)])
+    else:
+        problem["center_temperature"] = rng.choice([1.0, rng.uniform(0.1, 3)])
+        if rng.random() < 0.7:
+            problem["bias"] = torch.randn(classes, dtype=dtype)
     if rng.random() < 0.7:
         problem["log_prior"] = torch.rand(classes).log()
     return {**problem, **fixed}
@@ -45,10 +51,10 @@ def test_random_problem_in_float64(rng, case):
 def test_random_problem_in_float32(rng, case):
     problem = draw(rng, torch.float32)
     in_float64 = {k: v.double() if isinstance(v, torch.Tensor) else v for k, v in problem.items()}
-    scale = 1
-    if problem["cosine"]:  # its gradient is a difference of rounded numbers over a row's norm
+    natural = 1.0
+    if "scale" in problem:  # its gradient is a difference of rounded numbers over a row's norm
         smallest = min(problem[name].norm(dim=1).min().item() for name in ("x", "weight"))
-        scale = max(scale, 1 / smallest)
+        natural = problem["scale"] * max(natural, 1 / smallest)
     for actual, expected in zip(
         value_and_gradients(paco.center_logits, problem),
         value_and_gradients(reference.center_logits, in_float64),
@@ -56,7 +62,7 @@ def test_random_problem_in_float32(rng, case):
     ):
         assert actual.dtype == torch.float32
         error = (actual - expected).abs().max()
-        assert error <= 1e-5 * max(expected.abs().max(), scale)
+        assert error <= 1e-5 * max(expected.abs().max(), natural)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
@@ -70,7 +76,7 @@ def test_dtype_is_promoted(rng, dtype, prior):
 
 
 def test_the_prior_is_not_rounded_to_low_precision(rng):
-    problem = draw(rng, torch.bfloat16, supt=1.0)
+    problem = draw(rng, torch.bfloat16, tau=1.0)
     problem["log_prior"] = torch.rand(problem["weight"].size(0)).log()
     without = paco.center_logits(**{**problem, "log_prior": None})
     assert torch.equal(paco.center_logits(**problem), without + problem["log_prior"])
@@ -101,16 +107,29 @@ def test_gradient_of_the_cosine_of_a_zero_row_is_finite(rng):
 
 @pytest.mark.parametrize("cosine", [False, True])
 def test_gradcheck(rng, cosine):
-    x, weight, bias = (
-        torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in [(4, 5), (3, 5), 3]
-    )
-    prior = torch.rand(3, dtype=torch.float64).log()
+    problem = draw(rng, cosine=cosine)
+    names = [name for name in ("x", "weight", "bias") if name in problem]
+    leaves = tuple(problem[name][:4].clone().requires_grad_() for name in names)
+    problem["log_prior"] = torch.rand(leaves[1].size(0), dtype=torch.float64).log()
 
-    def logits(x, weight, bias):
-        return paco.center_logits(x, weight, bias, prior, supt=0.7, cosine=cosine)
+    def logits(*tensors):
+        return paco.center_logits(**{**problem, **dict(zip(names, tensors, strict=True))})
 
-    assert torch.autograd.gradcheck(logits, (x, weight, bias))
-    assert torch.autograd.gradgradcheck(logits, (x, weight, bias))
+    assert torch.autograd.gradcheck(logits, leaves)
+    assert torch.autograd.gradgradcheck(logits, leaves)
+
+
+@pytest.mark.parametrize("case", range(6))
+def test_scripted_is_eager(rng, case):
+    problem = draw(rng, torch.float32)
+    assert torch.equal(scripted_logits(**problem), paco.center_logits(**problem))
+
+
+def test_published_supt_divides_the_prior_too():
+    x, weight, bias, prior = torch.randn(4, 6), torch.randn(5, 6), torch.randn(5), torch.randn(5)
+    supt = 0.5
+    actual = paco.center_logits(x, weight, bias, prior, center_temperature=supt, tau=1 / supt)
+    torch.testing.assert_close(actual, (x @ weight.T + bias + prior) / supt)
 
 
 @pytest.mark.parametrize("case", range(6))
@@ -133,11 +152,21 @@ def test_autocast_multiplies_in_low_precision_and_adds_the_prior_in_float32(rng)
     assert torch.equal(s, paco.center_logits(**{**problem, **rounded}))
 
 
-# For A = 4, F = 6, C = 5.
+# The good input has A = 4, F = 6, C = 5.
+nan = float("nan")
 BAD_INPUTS = {
-    "supt zero": (r"supt\b.*\b0\b", dict(supt=0.0)),
-    "supt negative": (r"supt\b.*-1", dict(supt=-1.0)),
-    "supt nan": (r"supt\b.*nan", dict(supt=float("nan"))),
+    "temperature zero": (r"center_temperature\b.*\b0\b", dict(center_temperature=0.0)),
+    "temperature negative": (r"center_temperature\b.*-1", dict(center_temperature=-1.0)),
+    "temperature nan": (r"center_temperature\b.*nan", dict(center_temperature=nan)),
+    "tau negative": (r"tau\b.*-1", dict(tau=-1.0)),
+    "tau infinite": (r"tau\b.*inf", dict(tau=float("inf"))),
+    "scale zero": (r"scale\b.*\b0\b", dict(scale=0.0, bias=None)),
+    "scale nan": (r"scale\b.*nan", dict(scale=nan, bias=None)),
+    "scale and bias": (r"bias\b.*scale", dict(scale=2.0)),
+    "scale and temperature": (
+        r"center_temperature\b.*0\.5",
+        dict(scale=2.0, bias=None, center_temperature=0.5),
+    ),
     "x 1-d": (r"x\b.*\[24\]", dict(x=torch.flatten)),
     "x of integers": (r"x\b.*Int", dict(x=torch.Tensor.int)),
     "weight of another width": (r"weight\b.*\[5, 5\]", dict(weight=lambda w: w[:, :5])),

@@ -1,37 +1,42 @@
 import pytest
 import torch
+from helpers.queues import assert_equal, clone, empty_queue
 
 import paco
 from paco import reference
 
-
-def empty_queue(size, dim, dtype=torch.float64):
-    return (
-        torch.zeros(size, dim, dtype=dtype),
-        torch.full((size,), -1),
-        torch.zeros(2, dtype=torch.int64),
-    )
+DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
 
 
-def clone(tensors):
-    return tuple(t.clone() for t in tensors)
-
-
-def equal(a, b):
-    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
-
-
-@pytest.mark.parametrize("case", range(20))
-def test_is_one_row_after_another(rng, case):
-    size, dim = rng.randint(1, 30), rng.randint(1, 5)
-    fast = empty_queue(size, dim)
-    slow = clone(fast)
+@pytest.mark.parametrize("queue_dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("key_dtype", DTYPES, ids=str)
+def test_is_one_row_after_another(rng, device, queue_dtype, key_dtype):
+    size, dim = rng.randint(1, 60), rng.randint(1, 70)
+    fast = empty_queue(size, dim, queue_dtype, device)
+    slow = empty_queue(size, dim, queue_dtype)
     for _ in range(12):
         batch = rng.choice([0, 1, rng.randint(1, size), size, rng.randint(size, 4 * size)])
-        keys, labels = torch.randn(batch, dim, dtype=torch.float64), torch.randint(9, (batch,))
-        paco.queue_enqueue_(*fast, keys, labels)
+        keys, labels = torch.randn(batch, dim).to(key_dtype), torch.randint(9, (batch,))
+        paco.queue_enqueue_(*fast, keys.to(device), labels.to(device))
+        reference.queue_enqueue_(*slow, keys.to(queue_dtype), labels)
+        assert_equal(fast, slow)
+
+
+def test_many_rows(device):
+    fast = empty_queue(5000, 256, torch.float32, device)
+    slow = empty_queue(5000, 256, torch.float32)
+    for _ in range(2):
+        keys, labels = torch.randn(3000, 256), torch.randint(1000, (3000,))
+        paco.queue_enqueue_(*fast, keys.to(device), labels.to(device))
         reference.queue_enqueue_(*slow, keys, labels)
-        assert equal(fast, slow)
+    assert_equal(fast, slow)
+
+
+def test_without_features_labels_are_written(device):
+    queue = empty_queue(4, 0, torch.float32, device)
+    paco.queue_enqueue_(*queue, torch.zeros(3, 0, device=device), torch.arange(3, device=device))
+    assert queue[1].tolist() == [0, 1, 2, -1]
+    assert queue[2].tolist() == [3, 3]
 
 
 def test_wraps_around_and_counts_up_to_its_size():
@@ -45,20 +50,11 @@ def test_wraps_around_and_counts_up_to_its_size():
     assert queue[0].flatten().tolist() == queue[1].tolist() == [8, 5, 6, 7]
 
 
-def test_of_too_large_a_batch_the_last_rows_stay():
+def test_the_last_rows_of_too_large_a_batch_stay():
     queue = empty_queue(3, 1)
     paco.queue_enqueue_(*queue, torch.arange(8.0)[:, None], torch.arange(8))
     assert sorted(queue[1].tolist()) == [5, 6, 7]
     assert queue[2].tolist() == [8 % 3, 3]
-
-
-@pytest.mark.parametrize("queue_dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("key_dtype", [torch.float64, torch.float32, torch.bfloat16])
-def test_keys_are_converted(queue_dtype, key_dtype):
-    queue = empty_queue(5, 3, queue_dtype)
-    keys = torch.randn(2, 3).to(key_dtype)
-    paco.queue_enqueue_(*queue, keys, torch.tensor([1, 0]))
-    assert torch.equal(queue[0][:2], keys.to(queue_dtype))
 
 
 def test_keeps_no_gradient():
@@ -84,8 +80,7 @@ def test_a_backward_pass_after_the_enqueue_is_that_of_the_queue_before(rng):
             labels,
             None,
             *queue[:2],
-            num_anchors=6,
-            queue_size=queue[2][1],
+            queue[2][1],
             alpha=1.0,
             temperature=0.5,
         )
@@ -106,19 +101,18 @@ def test_a_backward_pass_that_saved_the_queue_notices_the_enqueue():
         product.sum().backward()
 
 
-def test_non_contiguous_tensors(rng):
-    slow = empty_queue(7, 3)
+def test_non_contiguous_tensors(device):
+    slow = empty_queue(7, 3, torch.float32)
     fast = (
-        torch.zeros(3, 14, dtype=torch.float64).T[::2],
-        torch.full((14,), -1)[::2],
-        torch.zeros(4, dtype=torch.int64)[::2],
+        torch.zeros(3, 14, device=device).T[::2],
+        torch.full((14,), -1, device=device)[::2],
+        torch.zeros(4, dtype=torch.int64, device=device)[::2],
     )
     for _ in range(3):
-        keys = torch.randn(3, 4, dtype=torch.float64).T
-        labels = torch.randint(5, (8,))[::2]
-        paco.queue_enqueue_(*fast, keys, labels)
+        keys, labels = torch.randn(3, 4).T, torch.randint(5, (8,))[::2]
+        paco.queue_enqueue_(*fast, keys.to(device), labels.to(device))
         reference.queue_enqueue_(*slow, keys, labels)
-    assert equal(fast, slow)
+    assert_equal(fast, slow)
 
 
 def test_inference_mode():
@@ -128,13 +122,13 @@ def test_inference_mode():
         keys, labels = torch.randn(3, 2, dtype=torch.float64), torch.tensor([0, 1, 2])
         paco.queue_enqueue_(*inside, keys, labels)
         paco.queue_enqueue_(*outside, keys, labels)
-    assert equal(inside, outside)
+    assert_equal(inside, outside)
     assert outside[2].tolist() == [3, 3]
 
 
-def test_opcheck():
-    keys, labels = torch.randn(3, 2), torch.tensor([0, 1, 2])
-    queue = empty_queue(4, 2, torch.float32)
+def test_opcheck(device):
+    keys, labels = torch.randn(3, 2, device=device), torch.tensor([0, 1, 2], device=device)
+    queue = empty_queue(4, 2, torch.float32, device)
     op = torch.ops.paco.queue_enqueue_.default
     torch.library.opcheck(op, (*queue, keys, labels))
     torch.library.opcheck(op, (*queue, keys.requires_grad_(), labels))
@@ -151,10 +145,10 @@ def test_compiled_is_eager(rng):
     for batch in (5, 7, 20):
         keys, labels = torch.randn(batch, 4, dtype=torch.float64), torch.randint(5, (batch,))
         assert torch.equal(compiled(*fast, keys, labels), enqueue(*slow, keys, labels))
-        assert equal(fast, slow)
+        assert_equal(fast, slow)
 
 
-# For K = 6, D = 4, B = 3. The arguments are queue, queue_labels, queue_state, keys, labels.
+# The good call has K = 6, D = 4, B = 3. The numbers are of its arguments in their order.
 BAD_INPUTS = {
     "queue 1-d": (0, r"queue\b.*\[24\]", torch.flatten),
     "queue without rows": (0, r"queue\b.*\[0, 4\]", lambda x: x[:0]),
@@ -184,7 +178,7 @@ def test_bad_input_changes_nothing(index, message, change):
     called[index] = change(arguments[index])
     with pytest.raises(ValueError, match=f"^queue_enqueue_: .*{message}"):
         paco.queue_enqueue_(*called)
-    assert equal(arguments, before)
+    assert_equal(arguments, before)
 
 
 @pytest.mark.parametrize("key_requires_grad", [False, True])
@@ -194,4 +188,4 @@ def test_bad_labels_leave_even_a_gradient_run_unchanged(key_requires_grad):
     keys = torch.randn(3, 4, dtype=torch.float64, requires_grad=key_requires_grad)
     with pytest.raises(ValueError, match=r"labels\b.*\[5\]"):
         paco.queue_enqueue_(*queue, keys, torch.arange(5))
-    assert equal(queue, before)
+    assert_equal(queue, before)

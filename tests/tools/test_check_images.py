@@ -1,15 +1,11 @@
-import importlib.util
 from pathlib import Path
 
 import cv2
 import pytest
 import torch
+from helpers.digits_runs import CONFIGS
 
-ROOT = Path(__file__).parents[2]
-TOOL = ROOT / "tools" / "check_images.py"
-spec = importlib.util.spec_from_file_location(TOOL.stem, TOOL)
-tool = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(tool)
+from paco.tools import check_images
 
 
 @pytest.fixture
@@ -36,7 +32,7 @@ def config(tmp_path) -> Path:
 
 
 def run(config: Path, *options: str) -> None:
-    tool.main([str(config), "--workers", "2", *options])
+    check_images.main([str(config), "--workers", "2", *options])
 
 
 def test_good_images_pass(config, capsys):
@@ -75,7 +71,7 @@ def test_a_list_with_a_mistake_is_refused(config, capsys):
 
 
 def test_images_in_memory_are_no_files(capsys):
-    run(ROOT / "configs" / "digits_lt" / "ce.py")
+    run(CONFIGS / "digits_lt" / "ce.py")
     assert "train: DigitsLT has its images in memory" in capsys.readouterr().out
 
 

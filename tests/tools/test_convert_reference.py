@@ -1,7 +1,5 @@
 """tools/convert_reference.py, in this process: it has nothing that outlives it."""
 
-import runpy
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,25 +8,24 @@ import paco.mmpretrain  # noqa: F401  (mends the toolbox's imports)
 
 # isort: split
 import torch
+from helpers.digits_runs import CONFIGS
+from helpers.reference_layout import CifarResNet, ReferenceModel
 from mmpretrain import get_model
-from reference_layout import CifarResNet, ReferenceModel
 
 from paco.mmpretrain import CIFAR100LT
+from paco.tools import convert_reference
 
-ROOT = Path(__file__).parents[2]
-CONFIG = ROOT / "configs" / "cifar100_lt" / "paco_if100.py"
+CONFIG = CONFIGS / "cifar100_lt" / "paco_if100.py"
 
 
 @pytest.fixture
-def convert(monkeypatch, tmp_path):
+def convert(tmp_path):
     """Writes this object to a file and converts that; returns the file that it becomes."""
 
     def run(checkpoint: object) -> Path:
         source, out = tmp_path / "moco_ckpt.pth.tar", tmp_path / "converted.pth"
         torch.save(checkpoint, source)
-        tool = ROOT / "tools" / "convert_reference.py"
-        monkeypatch.setattr(sys, "argv", [str(tool), str(CONFIG), str(source), str(out)])
-        runpy.run_path(str(tool), run_name="__main__")
+        convert_reference.main([str(CONFIG), str(source), str(out)])
         return out
 
     return run

@@ -1,13 +1,12 @@
 """Each format of tools/export.py, from the command line to a file that does what the model does."""
 
 import hashlib
-import runpy
-import sys
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 import torch
+from helpers.digits_runs import CONFIGS
 from mmengine.config import Config
 from mmpretrain import get_model
 from mmpretrain.structures import DataSample
@@ -15,14 +14,14 @@ from mmpretrain.structures import DataSample
 import paco
 from paco import deploy
 from paco.mmpretrain import DigitsLT
+from paco.tools import export
 
-ROOT = Path(__file__).parents[2]
-CONFIG = ROOT / "configs" / "digits_lt" / "paco.py"
+CONFIG = CONFIGS / "digits_lt" / "paco.py"
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory) -> Path:
-    """As training leaves one, of a model with statistics and keys that are not the first ones."""
+    """A checkpoint as training leaves one, with statistics and keys that are not the first ones."""
     path = tmp_path_factory.mktemp("checkpoint") / "epoch_1.pth"
     torch.manual_seed(0)
     model = get_model(str(CONFIG)).train()
@@ -36,9 +35,8 @@ def checkpoint(tmp_path_factory) -> Path:
     return path
 
 
-def export(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
-    monkeypatch.setattr(sys, "argv", ["export.py", str(CONFIG), *map(str, arguments)])
-    runpy.run_path(str(ROOT / "tools" / "export.py"), run_name="__main__")
+def run(*arguments: object) -> None:
+    export.main([str(CONFIG), *map(str, arguments)])
 
 
 @pytest.mark.parametrize(
@@ -47,15 +45,14 @@ def export(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
         ((), "classifier.pt", 1e-5),
         (("--bf16",), "classifier.pt", 0.05),
         (("--format", "pt2"), "classifier.pt2", 1e-5),
-        (("--format", "pt2", "--bf16"), "classifier.pt2", 0.05),
         (("--format", "onnx"), "classifier.onnx", 1e-5),
     ],
-    ids=["pt", "pt-bf16", "pt2", "pt2-bf16", "onnx"],
+    ids=["pt", "pt-bf16", "pt2", "onnx"],
 )
 def test_the_exported_classifier_is_the_model(
-    checkpoint, tmp_path, monkeypatch, capsys, options, file, tolerance
+    checkpoint, tmp_path, capsys, options, file, tolerance
 ):
-    export(monkeypatch, checkpoint, "--shape", 1, 8, 8, "--work-dir", tmp_path, *options)
+    run(checkpoint, "--shape", 1, 8, 8, "--work-dir", tmp_path, *options)
     said = capsys.readouterr().out
     assert f"{tmp_path / file}: normalised images [N, 1, 8, 8] to logits, which agree" in said
 
@@ -84,8 +81,8 @@ def test_the_exported_classifier_is_the_model(
     assert texts["input_shape"] == "1,8,8"
 
 
-def test_the_exported_training_step_is_the_heads(checkpoint, tmp_path, monkeypatch, capsys):
-    export(monkeypatch, checkpoint, "--format", "training-step", "--work-dir", tmp_path)
+def test_the_exported_training_step_is_the_heads(checkpoint, tmp_path, capsys):
+    run(checkpoint, "--format", "training-step", "--work-dir", tmp_path)
     assert "one step agrees with the model's" in capsys.readouterr().out
     step, texts = deploy.load(tmp_path / "training_step.pt")
     assert texts["checkpoint"] == checkpoint.name
@@ -93,16 +90,15 @@ def test_the_exported_training_step_is_the_heads(checkpoint, tmp_path, monkeypat
     assert step.queue.state[1] == head.queue.num_valid == 20
     dim, width = head.queue.features.size(1), head.centers.weight.size(1)
     batch = torch.randn(6, dim), torch.randn(6, dim), torch.randn(6, width), torch.randint(10, (6,))
-    expected = deploy.TrainingStep(head.loss_module, head.queue, head.centers)
-    torch.testing.assert_close(step(*batch), expected(*batch))
+    torch.testing.assert_close(step(*batch), head.step(*batch))
     assert torch.equal(step.queue.labels, head.queue.labels)
 
 
-def test_supcon_s_training_step_is_the_heads(checkpoint, tmp_path, monkeypatch):
+def test_supcon_s_training_step_is_the_heads(checkpoint, tmp_path):
     options = {"model.head.loss.type": "MultiTaskLoss", "model.head.detach_centers": True}
     arguments = [f"{name}={value}" for name, value in options.items()]
     out = ("--format", "training-step", "--work-dir", tmp_path)
-    export(monkeypatch, checkpoint, *out, "--cfg-options", *arguments)
+    run(checkpoint, *out, "--cfg-options", *arguments)
     step, _ = deploy.load(tmp_path / "training_step.pt")
     config = Config.fromfile(CONFIG)
     config.merge_from_dict(options)
@@ -123,13 +119,11 @@ def test_supcon_s_training_step_is_the_heads(checkpoint, tmp_path, monkeypatch):
     ("arguments", "part", "name"),
     [
         ((), "backbone", r"backbone\..*"),
-        ((), "head.centers", r"head\.centers\.weight"),
-        (("--format", "training-step"), "head.queue", r"head\.queue\.features"),
+        ((), "head.step.centers", r"head\.step\.centers\.weight"),
+        (("--format", "training-step"), "head.step.queue", r"head\.step\.queue\.features"),
     ],
 )
-def test_a_checkpoint_of_another_model_is_refused(
-    checkpoint, tmp_path, monkeypatch, arguments, part, name
-):
+def test_a_checkpoint_of_another_model_is_refused(checkpoint, tmp_path, arguments, part, name):
     content = torch.load(checkpoint, weights_only=True)
     content["state_dict"] = {
         name: value for name, value in content["state_dict"].items() if not name.startswith(part)
@@ -139,7 +133,7 @@ def test_a_checkpoint_of_another_model_is_refused(
     with pytest.raises(
         SystemExit, match=rf"export\.py: .*other\.pth is not .* are missing: {name}"
     ):
-        export(monkeypatch, other, "--shape", 1, 8, 8, "--work-dir", out, *arguments)
+        run(other, "--shape", 1, 8, 8, "--work-dir", out, *arguments)
     assert list(out.iterdir()) == []
 
 
@@ -154,10 +148,8 @@ def test_a_checkpoint_of_another_model_is_refused(
         ((), "say it, such as --shape 3 32 32"),
     ],
 )
-def test_what_cannot_be_exported_is_a_sentence(
-    checkpoint, tmp_path, monkeypatch, capsys, arguments, message
-):
+def test_what_cannot_be_exported_is_a_sentence(checkpoint, tmp_path, capsys, arguments, message):
     with pytest.raises(SystemExit) as exit:
-        export(monkeypatch, checkpoint, "--work-dir", tmp_path, *arguments)
+        run(checkpoint, "--work-dir", tmp_path, *arguments)
     assert message in str(exit.value) + capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

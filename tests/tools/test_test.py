@@ -1,8 +1,6 @@
 """tools/test.py --out, in this process, on a model that was not trained."""
 
 import pickle
-import runpy
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,10 +9,12 @@ import paco.mmpretrain  # noqa: F401  (mends the toolbox's imports)
 
 # isort: split
 import torch
+from helpers.digits_runs import CONFIGS
 from mmpretrain import get_model
 
-ROOT = Path(__file__).parents[2]
-CONFIG = ROOT / "configs" / "digits_lt" / "balanced_softmax.py"
+from paco.tools import test as tool
+
+CONFIG = CONFIGS / "digits_lt" / "balanced_softmax.py"
 
 
 @pytest.fixture
@@ -24,16 +24,11 @@ def checkpoint(tmp_path) -> Path:
     return path
 
 
-@pytest.fixture
-def run(monkeypatch):
-    def run(*arguments: object) -> None:
-        monkeypatch.setattr(sys, "argv", ["tools/test.py", *map(str, arguments)])
-        runpy.run_path(str(ROOT / "tools" / "test.py"), run_name="__main__")
-
-    return run
+def run(*arguments: object) -> None:
+    tool.main([*map(str, arguments)])
 
 
-def test_the_predictions_are_those_of_the_metrics(checkpoint, tmp_path, run):
+def test_the_predictions_are_those_of_the_metrics(checkpoint, tmp_path):
     out = tmp_path / "predictions.pkl"
     run(CONFIG, checkpoint, "--work-dir", tmp_path / "work", "--out", out)
     (log,) = (tmp_path / "work").glob("*/*.log")
@@ -49,7 +44,7 @@ def test_the_predictions_are_those_of_the_metrics(checkpoint, tmp_path, run):
     assert out.stat().st_size < 2000 * len(samples)
 
 
-def test_a_checkpoint_of_another_model_is_refused(checkpoint, tmp_path, run):
+def test_a_checkpoint_of_another_model_is_refused(checkpoint, tmp_path):
     state = torch.load(checkpoint, weights_only=True)["state_dict"]
     other = tmp_path / "other.pth"
     renamed = {name.replace("backbone", "encoder"): value for name, value in state.items()}

@@ -1,6 +1,5 @@
-"""The scripts of tools/analysis as modules, and predictions for them to read."""
+"""Predictions of two runs for the scripts to read."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -9,10 +8,8 @@ import paco.mmpretrain  # noqa: F401  (mends the toolbox's imports)
 
 # isort: split
 import torch
-from figure_checks import write_predictions
+from helpers.figures import write_predictions
 from torch import Tensor
-
-sys.path.insert(0, str(Path(__file__).parents[3] / "tools" / "analysis"))
 
 
 @pytest.fixture

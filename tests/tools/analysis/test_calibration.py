@@ -1,11 +1,11 @@
-import calibration
 import pytest
 import torch
-from calibration import draw
-from figure_checks import check_png, legend_of
-from predictions import Predictions, load_predictions
+from helpers.figures import check_png, legend_of
 
-from paco import longtail
+from paco import metrics
+from paco.tools.analysis import calibration
+from paco.tools.analysis.calibration import draw
+from paco.tools.analysis.predictions import Predictions, load_predictions
 
 
 def test_the_points_are_the_bins():
@@ -20,7 +20,7 @@ def test_the_points_are_the_bins():
     assert line.get_xydata() == pytest.approx(torch.tensor(expected).numpy(), abs=1e-4)
     shares = bottom.patches[0].get_data().values
     assert shares.tolist() == [0] * 8 + [25, 25] + [0] * 3 + [50, 0]
-    error = longtail.expected_calibration_error(run.probabilities, run.labels)
+    error = metrics.expected_calibration_error(run.probabilities, run.labels)
     assert legend_of(figure) == ["calibrated", f"run (ECE {100 * error:.1f} %)"]
 
 

@@ -1,16 +1,16 @@
 import importlib
 import re
 
-import compare_runs
 import pytest
 import torch
-from compare_runs import draw
-from figure_checks import CONFIG, check_png, write_predictions
+from helpers.figures import CONFIG, check_png, write_predictions
 from mmengine.config import Config
-from predictions import load_classes, load_predictions
 
-from paco import longtail
-from paco.longtail import Difference
+from paco import metrics
+from paco.metrics import Difference
+from paco.tools.analysis import compare_runs
+from paco.tools.analysis.compare_runs import draw
+from paco.tools.analysis.predictions import load_classes, load_predictions
 
 
 def test_the_table_is_that_of_the_metrics_and_the_intervals(
@@ -25,12 +25,12 @@ def test_the_table_is_that_of_the_metrics_and_the_intervals(
 
     counts = load_classes(Config.fromfile(CONFIG)).counts
     run, other = load_predictions(predictions), load_predictions(baseline)
-    differences = longtail.paired_difference(run.classes, other.classes, run.labels, counts, seed=3)
+    differences = metrics.paired_difference(run.classes, other.classes, run.labels, counts, seed=3)
     for key, name in [("all", "mean"), ("many", "many"), ("medium", "medium"), ("few", "few")]:
         (line,) = [line for line in printed.splitlines() if line.startswith(name)]
         figures = [float(x) for x in re.findall(r"[-+]?\d+\.\d", line)]
         expected = [
-            longtail.grouped_accuracy(r.classes, r.labels, counts)[key] for r in (run, other)
+            metrics.grouped_accuracy(r.classes, r.labels, counts)[key] for r in (run, other)
         ]
         assert figures == pytest.approx([100 * x for x in (*expected, *differences[key])], abs=0.06)
     check_png(out, draw(["run", "baseline"], differences))
@@ -63,5 +63,5 @@ def test_options_override_the_config(tool, tmp_path, predictions, baseline, caps
     arguments = [CONFIG, predictions, *second, baseline, "--out", tmp_path / "a.png"]
     arguments += ["--cfg-options", "train_dataloader.dataset.split=none"]
     with pytest.raises(SystemExit):
-        importlib.import_module(tool).main([*map(str, arguments)])
+        importlib.import_module(f"paco.tools.analysis.{tool}").main([*map(str, arguments)])
     assert "split must be 'train' or 'test', got 'none'" in capsys.readouterr().err

@@ -1,12 +1,13 @@
-import features
 import pytest
 import torch
-from features import choose_classes, draw, embed, extract
-from figure_checks import CONFIG, check_png, legend_of
+from helpers.figures import CONFIG, check_png, legend_of
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
-from predictions import load_classes
+
+from paco.tools.analysis import features
+from paco.tools.analysis.features import choose_classes, draw, embed, extract
+from paco.tools.analysis.predictions import load_classes
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +84,7 @@ def test_the_command_line(checkpoint, tmp_path):
     )
 
 
-def test_another_head_is_refused(tmp_path, checkpoint, capsys):
+def test_another_head_is_refused(tmp_path, capsys):
     config = tmp_path / "other.py"
     config.write_text(
         f"_base_ = {str(CONFIG)!r}\n"
@@ -92,6 +93,8 @@ def test_another_head_is_refused(tmp_path, checkpoint, capsys):
         "neck=dict(type='GlobalAveragePooling'), "
         "head=dict(type='LinearClsHead', num_classes=10, in_channels=128))\n"
     )
+    checkpoint = tmp_path / "other.pth"
+    torch.save({"state_dict": MODELS.build(Config.fromfile(config).model).state_dict()}, checkpoint)
     with pytest.raises(SystemExit):
         features.main([str(config), str(checkpoint)])
     assert (

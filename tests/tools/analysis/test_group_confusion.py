@@ -1,12 +1,12 @@
-import group_confusion
 import pytest
 import torch
-from figure_checks import CONFIG, check_png
-from group_confusion import draw
+from helpers.figures import CONFIG, check_png
 from mmengine.config import Config
-from predictions import Classes, Predictions, load_classes, load_predictions
 
-from paco import longtail
+from paco import metrics
+from paco.tools.analysis import group_confusion
+from paco.tools.analysis.group_confusion import draw
+from paco.tools.analysis.predictions import Classes, Predictions, load_classes, load_predictions
 
 COUNTS = torch.tensor([500, 200, 50, 5])
 
@@ -27,7 +27,7 @@ def test_right_is_the_group_s_accuracy_and_rows_sum_to_100():
     labels = torch.randint(4, (200,))
     run = Predictions(list(range(200)), labels, torch.rand(200, 4))
     matrix = group_confusion.group_confusion(run, COUNTS)
-    accuracy = longtail.grouped_accuracy(run.classes, labels, COUNTS)
+    accuracy = metrics.grouped_accuracy(run.classes, labels, COUNTS)
     for row, name in zip(matrix, ("many", "medium", "few"), strict=True):
         assert row[0].item() == pytest.approx(100 * accuracy[name])
         assert row.sum().item() == pytest.approx(100)

@@ -1,12 +1,12 @@
-import per_class_accuracy
 import pytest
 import torch
-from figure_checks import CONFIG, check_png, legend_of
+from helpers.figures import CONFIG, check_png, legend_of
 from mmengine.config import Config
-from per_class_accuracy import draw, running_mean
-from predictions import Classes, Predictions, load_classes, load_predictions
 
-from paco import longtail
+from paco import metrics
+from paco.tools.analysis import per_class_accuracy
+from paco.tools.analysis.per_class_accuracy import draw, running_mean
+from paco.tools.analysis.predictions import Classes, Predictions, load_classes, load_predictions
 
 
 def test_the_points_are_the_accuracies_by_class_size(rng):
@@ -21,7 +21,7 @@ def test_the_points_are_the_accuracies_by_class_size(rng):
     order = [1, 3, 2, 4, 0]
     accuracies = []
     for line, run in zip(top.lines, runs.values(), strict=False):
-        accuracy = 100 * longtail.per_class_accuracy(run.classes, labels, 5)
+        accuracy = 100 * metrics.per_class_accuracy(run.classes, labels, 5)
         assert line.get_ydata().tolist() == accuracy[order].tolist()
         accuracies.append(accuracy.mean())
     assert legend_of(figure) == [

@@ -1,8 +1,14 @@
 import pytest
 import torch
-from figure_checks import CONFIG, write_predictions
+from helpers.figures import CONFIG, write_predictions
 from mmengine.config import Config
-from predictions import check_same_images, load_classes, load_predictions, load_runs
+
+from paco.tools.analysis.predictions import (
+    check_same_images,
+    load_classes,
+    load_predictions,
+    load_runs,
+)
 
 # The sizes of DigitsLT with an imbalance factor of 50.
 COUNTS = [110, 71, 46, 29, 19, 12, 8, 5, 3, 2]

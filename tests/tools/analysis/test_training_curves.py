@@ -2,9 +2,10 @@ import json
 from pathlib import Path
 
 import pytest
-import training_curves
-from figure_checks import check_png, legend_of
-from training_curves import draw, read_scalars
+from helpers.figures import check_png, legend_of
+
+from paco.tools.analysis import training_curves
+from paco.tools.analysis.training_curves import draw, read_scalars
 
 
 def write_log(work_dir: Path, epochs: range, slope: float, start: str = "20260101_000000") -> Path:
@@ -69,7 +70,7 @@ def test_steps_where_a_run_counts_no_epochs(tmp_path):
 def test_a_panel_a_quantity_and_a_line_a_run(tmp_path):
     runs = [write_log(tmp_path / name, range(1, 4), slope) for name, slope in [("a", 1), ("b", 2)]]
     figure = draw(runs)
-    # Of the few-shot classes there are none.
+    # There are no few-shot classes.
     titles = ["training loss", "learning rate", "all classes"]
     titles += [f"{group}-shot classes" for group in ("many", "medium")]
     assert [ax.get_title() for ax in figure.axes] == titles

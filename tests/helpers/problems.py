@@ -1,0 +1,209 @@
+"""Random problems for the operators, and how their results are compared.
+
+A problem is the keyword arguments of one call, the same for the operators and for paco.reference.
+"""
+
+import os
+import random
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+import paco
+from paco import reference
+
+SEED = int(os.environ.get("PACO_TEST_SEED", random.SystemRandom().randrange(10**9)))
+
+Problem = dict[str, Any]
+
+# Sizes and settings of paco_loss at which its kernels do something else: tiles of 32 or 64 columns
+# and rows, rows that are not a multiple of 16 bytes, sums over several threads' tiles, widths that
+# a GPU leaves to PyTorch's operators, terms that are not there.
+EDGES: dict[str, dict[str, Any]] = {
+    "one row": dict(rows=1, queue=None, centers=True),
+    "one row and a queue": dict(rows=1, queue=33, valid=None),
+    "one anchor of many rows": dict(rows=200, anchors=1),
+    "every row an anchor": dict(rows=24, anchors=24),
+    "queries and keys": dict(rows=48, anchors=24, queue=100, valid=60),
+    "just a tile": dict(rows=64, anchors=64, queue=64, valid=None, dim=64),
+    "just over a tile": dict(rows=65, anchors=65, queue=65, valid=65, dim=72),
+    "one class": dict(classes=1, rows=150, queue=700, valid=None),
+    "one class and centers": dict(classes=1, centers=True),
+    "one dimension": dict(dim=1),
+    "unaligned rows": dict(dim=33, rows=130, queue=300, valid=None),
+    "empty queue": dict(queue=50, valid=0),
+    "queue of one row": dict(queue=1),
+    "queue longer than a tile": dict(queue=1500, valid=None),
+    "queue of many odd tiles": dict(queue=9001, valid=None, rows=6, dim=5),
+    "partial queue of many odd tiles": dict(queue=9001, valid=5003, rows=6, dim=5),
+    "rows longer than a tile": dict(rows=4999, anchors=7, dim=3),
+    "many anchors": dict(rows=600, anchors=500, dim=48, queue=700, valid=None),
+    "many classes": dict(classes=9000, centers=True),
+    "wide tile": dict(dim=128, rows=96, queue=500, valid=None),
+    "widest tile": dict(dim=256, rows=96, queue=500, valid=None),
+    "wider than any tile": dict(dim=257, rows=96, queue=500, valid=None),
+    "no centers": dict(centers=False, classes=4),
+    "no centers, no positives": dict(centers=False, rows=1, queue=None),
+    "SupCon": dict(centers=False, alpha=1.0, gamma=1.0, classes=4, rows=32, anchors=32),
+    "balanced softmax": dict(centers=True, alpha=0.0, gamma=0.0),
+    "no pairs in the denominator": dict(centers=True, gamma=0.0, alpha=0.5, classes=2),
+    "pairs far above a partition without them": dict(
+        centers=True, gamma=0.0, alpha=0.5, classes=2, temperature=0.005, rows=40, dim=2
+    ),
+    "centers in the denominator only": dict(centers=True, beta=0.0, alpha=0.5, classes=2),
+    "tiny gamma": dict(centers=True, gamma=1e-30),
+    "label smoothing and weights": dict(
+        centers=True, classes=9, label_smoothing=0.1, weighted=True
+    ),
+}
+
+
+def unit_rows(num_rows: int, dim: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    return F.normalize(torch.randn(num_rows, dim, dtype=torch.float64), dim=1).to(dtype)
+
+
+def draw_loss(rng: random.Random, dtype: torch.dtype = torch.float64, **fixed: Any) -> Problem:
+    """Arguments of paco_loss. ``fixed`` takes the place of what would be drawn.
+
+    Sizes are rows (M), anchors (A), dim (D), classes (C), queue (K, None for no queue) and valid
+    (n, None for a queue without num_valid); centers says whether there are center logits, and
+    weighted whether anchors have weights. Everything else in ``fixed`` is an argument itself.
+    """
+
+    def choose(name: str, draw: Callable[[], Any]) -> Any:
+        return fixed.pop(name) if name in fixed else draw()
+
+    rows = choose("rows", lambda: rng.randint(1, 40))
+    anchors = choose("anchors", lambda: rng.choice([rows, rng.randint(1, rows)]))
+    dim = choose("dim", lambda: rng.randint(1, 70))
+    classes = choose("classes", lambda: rng.randint(1, 12))
+    queue = choose("queue", lambda: rng.choice([None, rng.randint(1, 200)]))
+    valid = choose("valid", lambda: rng.choice([None, rng.randint(0, queue or 0)]))
+    centers = choose("centers", lambda: rng.random() < 0.75)
+    weighted = choose("weighted", lambda: rng.random() < 0.3)
+
+    problem: Problem = {
+        "features": unit_rows(rows, dim, dtype),
+        "labels": torch.randint(classes, (rows,)),
+        "num_anchors": anchors,
+        "alpha": 10 ** rng.uniform(-2, 0.3),
+        "beta": rng.choice([1.0, rng.uniform(0.1, 2)]),
+        "gamma": rng.choice([1.0, rng.uniform(0.1, 2)]),
+        "temperature": 10 ** rng.uniform(-1.3, 0),
+    }
+    if centers:
+        problem["center_logits"] = (3 * torch.randn(anchors, classes)).to(dtype)
+        if not fixed.keys() & {"alpha", "beta", "gamma"}:  # two zeros at once would be an error
+            problem.update(rng.choice([{}, {}, {}, {"alpha": 0.0}, {"beta": 0.0}, {"gamma": 0.0}]))
+        if classes > 1:
+            problem["label_smoothing"] = rng.choice([0.0, rng.uniform(0, 0.5)])
+    if queue is not None:
+        problem["queue"] = unit_rows(queue, dim, dtype)
+        problem["queue_labels"] = torch.randint(classes, (queue,))
+        if valid is not None:
+            problem["num_valid"] = torch.tensor(rng.choice([valid, [valid]]))
+            # Rows that are not valid must not matter, whatever they hold.
+            problem["queue"][valid:] = float("nan")
+            problem["queue_labels"][valid:] = rng.choice([-1, 0])
+    if weighted:
+        problem["anchor_weight"] = torch.rand(anchors).to(dtype)
+        problem["anchor_weight"][rng.randrange(anchors)] = 0
+    if rng.random() < 0.5:
+        problem["base_temperature"] = problem["temperature"] * rng.uniform(0.5, 2)
+    return {**problem, **fixed}
+
+
+def cast(problem: Problem, dtype: torch.dtype) -> Problem:
+    """The same values in another floating dtype."""
+    return {
+        name: value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
+        for name, value in problem.items()
+    }
+
+
+def on(device: torch.device, problem: Problem) -> Problem:
+    """The same problem on a device."""
+    return {
+        name: value.to(device) if isinstance(value, Tensor) else value
+        for name, value in problem.items()
+    }
+
+
+def with_gradients(problem: Problem) -> Problem:
+    """The problem with fresh leaves for what the loss is differentiated by."""
+    leaves = {
+        name: problem[name].detach().clone().requires_grad_()
+        for name in ("features", "center_logits")
+        if name in problem
+    }
+    return {**problem, **leaves}
+
+
+def value_and_gradients(function: Callable[..., Tensor], problem: Problem) -> dict[str, Tensor]:
+    """The loss, and its gradient for each of features and center_logits in the problem."""
+    problem = with_gradients(problem)
+    loss = function(**problem)
+    leaves = {name: problem[name] for name in ("features", "center_logits") if name in problem}
+    gradients = torch.autograd.grad(loss, leaves.values())
+    return {"loss": loss.detach(), **dict(zip(leaves, gradients, strict=True))}
+
+
+def natural_scales(problem: Problem) -> dict[str, float]:
+    """The usual sizes of loss and gradients: far below them, differences are rounding."""
+    temperature = problem["temperature"]
+    base_temperature = problem.get("base_temperature") or temperature
+    return {
+        "loss": temperature / base_temperature,
+        "features": 1 / (base_temperature * problem["num_anchors"]),
+        "center_logits": temperature / (base_temperature * problem["num_anchors"]),
+    }
+
+
+def assert_results_close(
+    actual: dict[str, Tensor],
+    expected: dict[str, Tensor],
+    problem: Problem,
+    tolerance: float,
+    share: float = 0.25,
+) -> None:
+    """Errors relative to the largest entry, or to a share of the natural scale if that is more."""
+    assert actual.keys() == expected.keys()
+    for name, scale in natural_scales(problem).items():
+        if name in expected:
+            largest = expected[name].abs().max().item()
+            error = (actual[name].double() - expected[name].double()).abs().max().item()
+            # A loss near 0 is a difference of terms up to 1 / T, which float32 rounds.
+            assert error <= tolerance * max(largest, share * scale), (
+                f"{name} is off by {error:g}, where the largest entry is {largest:g}"
+            )
+
+
+def assert_as_defined(problem: Problem, device: torch.device) -> None:
+    """paco_loss and its gradients are the definition's in float64, as far as the dtype can tell.
+
+    Sums are of float32. Gradients are rounded to 16 bits, and so are the exponentials that weigh
+    rows where the processor multiplies 16-bit numbers itself.
+    """
+    actual = value_and_gradients(paco.paco_loss, on(device, problem))
+    expected = value_and_gradients(reference.paco_loss, cast(problem, torch.float64))
+    dtype = problem["features"].dtype
+    for name, value in actual.items():
+        of_loss = torch.promote_types(dtype, torch.float32)
+        assert value.dtype == (of_loss if name == "loss" else problem[name].dtype)
+        tolerance, share = 1e-10 if dtype == torch.float64 else 1e-5, 0.25
+        if name != "loss" and value.dtype.itemsize == 2:
+            tolerance = torch.finfo(dtype).eps
+            if device.type == "cuda":
+                tolerance *= 4 if dtype == torch.float16 else 2
+            elif name == "features":
+                # Few rows, about as large as the natural scale together, cancel; errors do not.
+                share = 1
+        assert_results_close({name: value.cpu()}, {name: expected[name]}, problem, tolerance, share)
+
+
+def identical(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    """The same names with the same bits."""
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)

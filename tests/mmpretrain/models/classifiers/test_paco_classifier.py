@@ -1,0 +1,267 @@
+import copy
+
+import pytest
+import torch
+from helpers.small_models import build, labels_of, model_config, two_views
+from mmengine.runner.checkpoint import load_state_dict
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+from torch.nn import functional as F
+
+from paco.mmpretrain import PaCoClassifier, TwoViewDataPreprocessor
+from paco.mmpretrain.models.heads import paco_head
+
+
+def step(model, optimizer, batch: int) -> dict:
+    losses = model.loss(*two_views(batch))
+    optimizer.zero_grad()
+    losses["loss"].backward()
+    optimizer.step()
+    return losses
+
+
+def sgd(model) -> torch.optim.SGD:
+    return torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+
+
+def query_of(model) -> dict[str, torch.Tensor]:
+    """Parameters and buffers of the query encoder under the key encoder's names."""
+    state = {}
+    for part in ("backbone", "neck", "projector"):
+        module = model.head.projector if part == "projector" else getattr(model, part)
+        state |= {f"{part}.{name}": value for name, value in module.state_dict().items()}
+    return state
+
+
+# ---- PaCo ----------------------------------------------------------------------------------------
+
+
+def test_both_encoders_start_alike():
+    model = build(model_config())
+    assert isinstance(model, PaCoClassifier)
+    assert isinstance(model.data_preprocessor, TwoViewDataPreprocessor)
+    query = query_of(model)
+    assert query.keys() == model.key_encoder.encoder.state_dict().keys()
+    for name, value in model.key_encoder.encoder.state_dict().items():
+        assert torch.equal(value, query[name]), name
+
+
+def test_the_key_encoder_follows_by_the_definition():
+    model = build(model_config(momentum=0.7))
+    optimizer = sgd(model)
+    names = [name for name, _ in model.key_encoder.encoder.named_parameters()]
+    for _ in range(3):
+        # Before the key pass, towards the parameters that the step starts from.
+        before, query = copy.deepcopy(model.key_encoder.encoder.state_dict()), query_of(model)
+        expected = {name: 0.7 * before[name] + 0.3 * query[name] for name in names}
+        step(model, optimizer, 6)
+        for name, p in model.key_encoder.encoder.named_parameters():
+            torch.testing.assert_close(p.detach(), expected[name], msg=name)
+            assert p.grad is None
+    assert not torch.equal(
+        model.key_encoder.encoder.projector[0].weight, model.head.projector[0].weight
+    )
+
+
+def test_keys_come_from_the_updated_key_encoder():
+    model = build(model_config(momentum=0.7))
+    step(model, sgd(model), 6)
+    inputs, samples = two_views(6)
+    twin = copy.deepcopy(model)
+    query = query_of(twin)
+    with torch.no_grad():
+        for name, p in twin.key_encoder.encoder.named_parameters():
+            p.copy_(0.7 * p + 0.3 * query[name])
+        pooled = twin.key_encoder.encoder.neck(twin.key_encoder.encoder.backbone(inputs[6:]))[-1]
+        keys = F.normalize(twin.key_encoder.encoder.projector(pooled), dim=1)
+    model.loss(inputs, samples)
+    torch.testing.assert_close(model.head.queue.features[6:12], keys)
+    assert torch.equal(model.head.queue.labels[6:12], labels_of(samples))
+
+
+def test_each_encoder_keeps_its_own_batchnorm_statistics():
+    model = build(model_config())
+    inputs, samples = two_views(6)
+    inputs[6:] = 3 * inputs[6:] + 1
+    expected = [F.conv2d(v, model.backbone.conv1.weight, padding=1) for v in inputs.chunk(2)]
+    model.loss(inputs, samples)
+    encoders = (model, model.key_encoder.encoder)
+    for encoder, activations in zip(encoders, expected, strict=True):
+        mean = activations.mean((0, 2, 3))
+        torch.testing.assert_close(encoder.backbone.bn1.running_mean, 0.1 * mean)
+    model.eval()
+    assert not model.key_encoder.encoder.backbone.bn1.training
+
+
+# ---- GPaCo ---------------------------------------------------------------------------------------
+
+
+def test_gpaco_has_one_encoder_and_each_view_is_an_anchor():
+    model = build(model_config(momentum=None))
+    assert model.key_encoder is None
+    inputs, samples = two_views(6)
+    twin = copy.deepcopy(model)
+    losses = model.loss(inputs, samples)
+    pooled = torch.cat([twin.extract_feat(view)[-1] for view in inputs.chunk(2)])
+    expected = twin.head.loss((pooled,), samples)
+    assert pooled.size(0) == 12
+    for name, value in losses.items():
+        torch.testing.assert_close(value, expected[name], msg=name)
+    assert model.backbone.bn1.num_batches_tracked == 2
+    losses["loss"].backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
+# ---- Both ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("momentum", [0.9, None], ids=["PaCo", "GPaCo"])
+def test_training_learns_and_the_queue_fills(momentum):
+    model = build(model_config(momentum))
+    optimizer = sgd(model)
+    inputs, samples = two_views(8)
+    losses = []
+    for i in range(30):
+        result = model.loss(inputs, samples)
+        assert result["num_valid"].item() == min(8 * i, 20)
+        losses.append(result["loss"].item())
+        optimizer.zero_grad()
+        result["loss"].backward()
+        optimizer.step()
+    assert losses[-1] < losses[0] - 0.5
+
+
+@pytest.mark.parametrize("momentum", [0.9, None], ids=["PaCo", "GPaCo"])
+def test_inference_is_backbone_and_centers_without_a_prior(momentum):
+    model = build(model_config(momentum))
+    step(model, sgd(model), 6)
+    model.eval()
+    images = torch.randn(5, 1, 8, 8)
+    pooled = model.backbone(images)[-1].mean((2, 3))
+    centers = model.head.centers
+    expected = F.linear(pooled, centers.weight, centers.bias)
+    torch.testing.assert_close(model(images), expected)
+    torch.testing.assert_close(model.extract_feat(images)[-1], pooled)
+    results = model(images, [DataSample() for _ in range(5)], mode="predict")
+    for sample, row in zip(results, expected, strict=True):
+        torch.testing.assert_close(sample.pred_score, row.softmax(0))
+        assert sample.pred_label.item() == row.argmax().item()
+
+
+@pytest.mark.parametrize("momentum", [0.9, None], ids=["PaCo", "GPaCo"])
+def test_the_state_dict_is_the_whole_state(momentum):
+    model = build(model_config(momentum))
+    for _ in range(4):
+        step(model, sgd(model), 6)
+    twin = build(model_config(momentum))
+    twin.load_state_dict(copy.deepcopy(model.state_dict()))
+    inputs, samples = two_views(6)
+    expected = model.loss(inputs, samples)
+    for name, value in twin.loss(inputs, samples).items():
+        assert torch.equal(value, expected[name]), name
+    for name, value in twin.state_dict().items():
+        assert torch.equal(value, model.state_dict()[name]), name
+
+
+def test_a_plain_classifier_s_checkpoint_starts_both_encoders():
+    plain = build(
+        dict(
+            type="ImageClassifier",
+            backbone=dict(type="SmallImageResNet", depth=8, in_channels=1),
+            neck=dict(type="GlobalAveragePooling"),
+            head=dict(type="ClassCentersHead", num_classes=5, in_channels=64),
+        )
+    )
+    plain(torch.randn(4, 1, 8, 8))  # moves the BatchNorm statistics
+    model = build(model_config())
+    missing, unexpected = model.load_state_dict(plain.state_dict(), strict=False)
+    assert not unexpected
+    assert all("projector" in name or "queue" in name for name in missing)
+    assert torch.equal(model.head.centers.weight, plain.head.centers.weight)
+    for encoder in (model, model.key_encoder.encoder):
+        for name, value in plain.backbone.state_dict().items():
+            assert torch.equal(encoder.backbone.state_dict()[name], value), name
+
+
+def test_a_checkpoint_s_own_key_encoder_is_kept():
+    model = build(model_config())
+    for _ in range(2):
+        step(model, sgd(model), 6)
+    twin = build(model_config())
+    twin.load_state_dict(model.state_dict())
+    for name, value in model.key_encoder.encoder.state_dict().items():
+        assert torch.equal(twin.key_encoder.encoder.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize(
+    ("head", "kept"),
+    [
+        (dict(), True),
+        (dict(num_classes=3), False),
+        (dict(num_classes=8), False),
+        (dict(queue_size=7), False),
+        (dict(feat_channels=4), False),
+    ],
+    ids=str,
+)
+def test_a_queue_is_loaded_for_the_same_classes_and_size_alone(head, kept, monkeypatch):
+    said = []
+    monkeypatch.setattr(paco_head, "print_log", lambda message, **_: said.append(message))
+    source = build(model_config())
+    source.loss(*two_views(9))
+    config = model_config()
+    config["head"].update(head)
+    num_classes = config["head"]["num_classes"]
+    model = build(config, (9, 8, 7, 6, 5, 4, 3, 2)[:num_classes])
+    load_state_dict(model, source.state_dict())  # as Runner.load_checkpoint does
+    assert torch.equal(model.backbone.conv1.weight, source.backbone.conv1.weight)
+    assert model.head.queue.num_valid == (9 if kept else 0)
+    assert ["queue starts empty" in message for message in said] == ([] if kept else [True])
+    if kept:
+        assert torch.equal(model.head.queue.features, source.head.queue.features)
+        assert torch.equal(model.head.queue.labels, source.head.queue.labels)
+    else:
+        assert not model.head.queue.features.any()
+        assert (model.head.queue.labels == -1).all()
+    inputs, samples = two_views(4)
+    for sample in samples:
+        sample.set_gt_label(sample.gt_label % num_classes)
+    assert model.loss(inputs, samples)["loss"].isfinite()
+
+
+@pytest.mark.parametrize("momentum", [-0.1, 1.5, float("nan")])
+def test_a_momentum_outside_its_range_is_an_error(momentum):
+    with pytest.raises(ValueError, match=rf"momentum must lie in \[0, 1\], got {momentum}"):
+        MODELS.build(model_config(momentum))
+
+
+@pytest.mark.parametrize("momentum", [0.9, None], ids=["PaCo", "GPaCo"])
+def test_another_head_is_an_error(momentum):
+    config = model_config(momentum)
+    config["head"] = dict(type="LinearClsHead", num_classes=5, in_channels=64)
+    with pytest.raises(TypeError, match="head must be a PaCoHead, got LinearClsHead"):
+        MODELS.build(config)
+
+
+def test_one_view_in_training_is_an_error():
+    model = build(model_config())
+    inputs, samples = two_views(6)
+    with pytest.raises(ValueError, match=r"TwoViews.*6 views of 6 images"):
+        model.loss(inputs[:6], samples)
+
+
+def test_a_neck_is_optional():
+    config = model_config()
+    config["backbone"] = dict(type="VisionTransformer", arch=VIT, img_size=8, patch_size=4)
+    config["backbone"] |= dict(in_channels=1)
+    config["head"]["in_channels"] = 16
+    del config["neck"]
+    model = MODELS.build(config)
+    model.init_weights()
+    model.head.set_class_counts(torch.tensor([5, 4, 3, 2, 1]))
+    losses = model.loss(*two_views(3))
+    losses["loss"].backward()
+    assert losses["loss"].isfinite()
+
+
+VIT = dict(embed_dims=16, num_layers=1, num_heads=2, feedforward_channels=16)

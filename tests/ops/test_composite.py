@@ -1,0 +1,62 @@
+"""The form made of PyTorch's operators, which any device can run, here in place of CPU kernels.
+
+It also takes what the kernels of a GPU leave to it.
+"""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+import torch
+from helpers.problems import EDGES, assert_as_defined, draw_loss
+from helpers.queues import assert_equal, clone, empty_queue
+
+import paco
+from paco import reference
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*overridden")
+
+
+@pytest.fixture(autouse=True)
+def composite_forms() -> Iterator[None]:
+    library = torch.library.Library("paco", "IMPL")
+    for name in ("paco_loss_forward", "paco_loss_backward", "queue_enqueue_"):
+        # XPU stands for a device without kernels of its own.
+        form = torch.library.get_kernel(f"paco::{name}", "XPU")
+        assert re.search("/(composite|aten)[/.]", repr(form))
+        library.impl(name, form.call_boxed, "CPU", with_keyset=True, allow_override=True)
+    yield
+    library._destroy()
+
+
+@pytest.mark.parametrize("case", range(20))
+def test_random_loss(rng, case):
+    assert_as_defined(draw_loss(rng), torch.device("cpu"))
+
+
+@pytest.mark.parametrize("edge", EDGES.values(), ids=EDGES.keys())
+def test_edge_of_the_loss_in_float32(rng, edge):
+    assert_as_defined(draw_loss(rng, torch.float32, **edge), torch.device("cpu"))
+
+
+@pytest.mark.parametrize(("name", "row"), [("labels", 7), ("queue_labels", 4)])
+def test_a_label_out_of_range_is_an_error_where_its_row_is_valid(rng, name, row):
+    problem = draw_loss(rng, rows=8, queue=10, valid=5, classes=3, centers=True)
+    problem["queue_labels"][5:] = -1
+    paco.paco_loss(**problem)
+    problem[name][row] = rng.choice([-1, 3])
+    with pytest.raises(ValueError, match=rf"paco_loss: {name} must lie in \[0, C\)"):
+        paco.paco_loss(**problem)
+
+
+@pytest.mark.parametrize("dim", [0, 3])
+def test_enqueue_is_one_row_after_another(rng, dim):
+    size = rng.randint(1, 30)
+    fast = empty_queue(size, dim, torch.float32)
+    slow = clone(fast)
+    for _ in range(12):
+        batch = rng.randint(0, 2 * size)
+        keys, labels = torch.randn(batch, dim), torch.randint(9, (batch,))
+        paco.queue_enqueue_(*fast, keys, labels)
+        reference.queue_enqueue_(*slow, keys, labels)
+        assert_equal(fast, slow)

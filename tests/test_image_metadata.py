@@ -1,0 +1,45 @@
+import pytest
+import torch
+
+from paco.image_metadata import image_metadata
+
+
+def test_image_metadata_is_exact():
+    mean, std = torch.rand(3), torch.rand(3)
+    texts = image_metadata(
+        ["a", "b, c"],
+        mean=mean.tolist(),
+        std=std.tolist(),
+        resize=256,
+        interpolation="bicubic",
+        resize_backend="pillow",
+        crop=(224, 192),
+    )
+    assert torch.equal(torch.tensor([float(x) for x in texts.pop("mean").split(",")]), mean)
+    assert torch.equal(torch.tensor([float(x) for x in texts.pop("std").split(",")]), std)
+    assert texts == {
+        "classes": "a\nb, c",
+        "channels": "RGB",
+        "resize": "256",
+        "interpolation": "bicubic",
+        "resize_backend": "pillow",
+        "crop": "224,192",
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"classes": []}, r"classes must be at least one name .* got \[\]"),
+        ({"classes": ["a\nb"]}, r"without a line break, got \['a\\nb'\]"),
+        ({"channels": "HSV"}, "channels must be RGB, BGR or GRAY, got 'HSV'"),
+        ({"channels": "GRAY"}, "mean must have one number for each of GRAY"),
+        ({"std": [1.0]}, r"std must have one number for each of RGB, got \[1.0\]"),
+        ({"interpolation": "cubic"}, "'cv2' and 'cubic'"),
+        ({"interpolation": "area", "resize_backend": "pillow"}, "'pillow' and 'area'"),
+    ],
+)
+def test_bad_image_metadata_is_refused(change, message):
+    arguments = {"classes": ["a"], "mean": [0.0] * 3, "std": [1.0] * 3} | change
+    with pytest.raises(ValueError, match=message):
+        image_metadata(**arguments)

@@ -1,0 +1,135 @@
+"""The options that the command lines share, and what becomes of the config."""
+
+import sys
+import warnings
+from argparse import ArgumentParser, Namespace
+
+import pytest
+import torch
+from helpers.digits_runs import CONFIGS
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+
+from paco.tools import command_line, train
+from paco.tools import test as testing
+
+DIGITS = CONFIGS / "digits_lt" / "ce.py"
+
+
+def parse(*arguments: object) -> Namespace:
+    parser = ArgumentParser()
+    command_line.add_config_arguments(parser)
+    command_line.add_work_dir_argument(parser, "logs")
+    command_line.add_resume_argument(parser)
+    command_line.add_launcher_argument(parser)
+    return parser.parse_args([*map(str, arguments)])
+
+
+def test_options_override_the_config():
+    cfg = command_line.load_config(parse(DIGITS, "--cfg-options", "train_cfg.max_epochs=7"))
+    assert cfg.train_cfg.max_epochs == 7
+    plain = command_line.load_config(parse(DIGITS))
+    assert plain.train_cfg == Config.fromfile(DIGITS).train_cfg
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ((), "work_dirs/digits_lt/ce_fast"),
+        (("--cfg-options", "work_dir=theirs"), "theirs"),
+        (("--work-dir", "mine", "--cfg-options", "work_dir=theirs"), "mine"),
+    ],
+)
+def test_the_work_dir_is_the_one_named_or_the_config_s_or_its_name(arguments, expected):
+    args = parse(DIGITS, *arguments)
+    assert command_line.work_dir_of(args, command_line.load_config(args), "_fast") == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "resume", "load_from"),
+    [
+        ((), False, None),
+        (("--resume",), True, None),
+        (("--resume", "a.pth"), True, "a.pth"),
+        (("--cfg-options", "resume=True", "load_from=b.pth"), True, "b.pth"),
+    ],
+)
+def test_resuming_from_the_latest_checkpoint_or_from_one_named(arguments, resume, load_from):
+    args = parse(DIGITS, *arguments)
+    cfg = command_line.load_config(args)
+    command_line.set_resume(args, cfg)
+    assert (cfg.resume, cfg.load_from) == (resume, load_from)
+
+
+@pytest.mark.parametrize("has_gpu", [False, True])
+def test_dataloaders_get_what_the_config_does_not_say(has_gpu, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
+    cfg = Config(
+        dict(
+            train_dataloader=dict(batch_size=4),
+            val_dataloader=dict(pin_memory=True, collate_fn=dict(type="pseudo_collate")),
+            test_dataloader=None,
+        )
+    )
+    command_line.set_dataloader_defaults(cfg)
+    assert cfg.train_dataloader == dict(
+        batch_size=4, pin_memory=has_gpu, collate_fn=dict(type="default_collate")
+    )
+    assert cfg.val_dataloader == dict(pin_memory=True, collate_fn=dict(type="pseudo_collate"))
+    assert cfg.test_dataloader is None
+
+
+def test_with_them_a_config_that_says_nothing_has_batches():
+    cfg = Config.fromfile(DIGITS)
+    del cfg.train_dataloader["collate_fn"]
+    command_line.set_dataloader_defaults(cfg)
+    init_default_scope(cfg.default_scope)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        batch = next(iter(Runner.build_dataloader(cfg.train_dataloader)))
+    assert batch["inputs"].shape == (cfg.train_dataloader.batch_size, 1, 8, 8)
+
+
+@pytest.mark.parametrize(("tool", "arguments"), [(train, ()), (testing, ("a.pth",))])
+def test_training_and_testing_have_them_and_the_config_s_work_dir(
+    tool, arguments, tmp_path, monkeypatch
+):
+    config = tmp_path / "mine.py"
+    config.write_text(
+        "work_dir = 'theirs'\ntest_dataloader = train_dataloader = dict(batch_size=4)"
+    )
+    started = []
+    monkeypatch.setattr(Runner, "from_cfg", lambda cfg: started.append(cfg) or sys.exit())
+    with pytest.raises(SystemExit):
+        tool.main([str(config), *arguments])
+    (cfg,) = started
+    assert cfg.work_dir == "theirs"
+    for loader in (cfg.train_dataloader, cfg.test_dataloader):
+        assert loader.collate_fn == dict(type="default_collate")
+        assert loader.pin_memory == torch.cuda.is_available()
+
+
+def test_a_process_group_of_cpus_keeps_the_config_s_wrapper(monkeypatch):
+    started = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.distributed, "init_process_group", started.append)
+    args = parse(DIGITS, "--launcher", "pytorch")
+    cfg = Config(dict(find_unused_parameters=True))
+    command_line.set_launcher(args, cfg)
+    assert (started, cfg.launcher) == (["gloo"], "pytorch")
+    default = dict(type="MMDistributedDataParallel", device_ids=None, broadcast_buffers=False)
+    assert cfg.model_wrapper_cfg == default | dict(find_unused_parameters=True)
+    cfg = Config(dict(model_wrapper_cfg=dict(broadcast_buffers=True, static_graph=True)))
+    command_line.set_launcher(args, cfg)
+    own = dict(find_unused_parameters=False, broadcast_buffers=True, static_graph=True)
+    assert cfg.model_wrapper_cfg == default | own
+
+
+@pytest.mark.parametrize(("launcher", "has_gpu"), [("none", False), ("pytorch", True)])
+def test_the_toolbox_starts_the_others(launcher, has_gpu, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
+    cfg = Config({})
+    command_line.set_launcher(parse(DIGITS, "--launcher", launcher), cfg)
+    assert cfg.launcher == launcher and "model_wrapper_cfg" not in cfg
+    assert not torch.distributed.is_initialized()
