@@ -20,7 +20,7 @@ TORCH_LIBRARY(paco, m) {
 
   // The loss, and what the backward pass needs of the forward pass. With A anchors:
   //   loss           []
-  //   log_partition  [A]     L_i, the logarithm of the denominator
+  //   log_partition  [A]     L_i, the logarithm of the denominator; always float64
   //   pair_weight    [A]     W_i = beta + alpha |P(i)|
   //   anchor_grad    [A, D]  gradient of T_base l_i to z_i as an anchor; empty without
   //                          features_grad

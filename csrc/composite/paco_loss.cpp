@@ -5,10 +5,12 @@
 #include <ATen/ops/full.h>
 #include <ATen/ops/full_like.h>
 #include <ATen/ops/maximum.h>
+#include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "composite.h"
@@ -62,6 +64,13 @@ void add_columns(const at::Tensor& anchors, const Columns& columns, double tempe
   sums.positive_rows.addmm_(columns.match, columns.rows);
   sums.positives.add_(columns.match.sum(1, true));
   sums.poison.add_(columns.rows.mul(0).sum());
+}
+
+// exp(logits - log_partition), of float64. What a cast rounds away of it is subtracted by itself.
+at::Tensor exp_below(const at::Tensor& logits, const at::Tensor& log_partition) {
+  const auto high = log_partition.to(logits.scalar_type());
+  const auto low = (log_partition - high).to(logits.scalar_type());
+  return (logits - high).sub_(low).exp_();
 }
 
 // t, [A, C]: 1 - label_smoothing for the class of the anchor, an equal share of the rest elsewhere.
@@ -154,13 +163,13 @@ PaCoLossState paco_loss_forward(const PaCoLossArguments& args, bool features_gra
       gamma > 0 ? (sums.maximum - maximum).exp().mul_(gamma) : at::zeros_like(sums.maximum);
   auto partition = sums.exp_sum * pair_scale;
   if (center_logits) partition = partition + (logits - maximum).exp().sum(1, true);
-  const auto log_partition = maximum + partition.log();
+  const auto log_partition = maximum.to(at::kDouble) + partition.log();
 
   const double center_weight = center_logits ? beta : 0;
   const auto pair_weight = sums.positives * alpha + center_weight;
-  auto log_likelihood =
-      ((anchors * sums.positive_rows).sum(1, true) / temperature - sums.positives * log_partition) *
-      alpha;
+  auto log_likelihood = ((anchors * sums.positive_rows).sum(1, true).to(at::kDouble) / temperature -
+                         sums.positives * log_partition) *
+                        alpha;
   if (center_logits) {
     const auto targets = smoothed_targets(labels.narrow(0, 0, num_anchors), logits.size(1),
                                           label_smoothing, options);
@@ -177,12 +186,13 @@ PaCoLossState paco_loss_forward(const PaCoLossArguments& args, bool features_gra
     per_anchor = per_anchor * args.anchor_weight->to(dtype);
     sums.poison.add_(args.anchor_weight->to(dtype).mul(0).sum());
   }
-  const auto loss = per_anchor.mean() + sums.poison;
+  const auto loss = (per_anchor.mean() + sums.poison).to(dtype);
 
   at::Tensor anchor_grad = at::empty({0}, options);
   if (features_grad) {
-    anchor_grad = (sums.exp_rows * (pair_scale * (maximum - log_partition).exp()) -
-                   sums.positive_rows * (alpha / pair_weight))
+    // alpha / W of an anchor without positives may be any number.
+    const auto positive_scale = (alpha / pair_weight).masked_fill(sums.positives == 0, 0);
+    anchor_grad = (sums.exp_rows * (pair_scale / partition) - sums.positive_rows * positive_scale)
                       .masked_fill(idle, 0);
   }
   return {loss, log_partition.squeeze(1), pair_weight.squeeze(1), anchor_grad};
@@ -195,7 +205,8 @@ PaCoLossInputGradients paco_loss_backward(const PaCoLossBackwardArguments& args)
   const at::Tensor& features = args.features;
   const at::Tensor& labels = args.labels;
   const at::Tensor& log_partition = args.log_partition;
-  const auto dtype = log_partition.scalar_type();
+  const auto dtype = accumulate_type(features.scalar_type());
+  const auto options = features.options().dtype(dtype);
   const int64_t num_anchors = log_partition.size(0);
   const int64_t num_rows = features.size(0);
   const auto labels_of_anchors = labels.narrow(0, 0, num_anchors);
@@ -209,19 +220,21 @@ PaCoLossInputGradients paco_loss_backward(const PaCoLossBackwardArguments& args)
   auto grad_features = at::empty({0}, features.options());
   if (args.features_grad) {
     const auto anchors = features.narrow(0, 0, num_anchors).to(dtype);
-    auto gradient = at::empty(features.sizes(), log_partition.options());
+    auto gradient = at::empty(features.sizes(), options);
     const auto positive_scale = scale * (alpha / weight).masked_fill(weight == 0, 0);
     const auto anchor_index = at::arange(num_anchors, labels.options()).unsqueeze(1);
     for (int64_t begin = 0; begin < num_rows; begin += kTileColumns) {
       const int64_t size = std::min(kTileColumns, num_rows - begin);
       const auto rows = features.narrow(0, begin, size).to(dtype);
-      auto pairs = at::zeros({num_anchors, size}, log_partition.options());
+      auto pairs = at::zeros({num_anchors, size}, options);
       // Without gamma pairs are not in L, and exp(p - L) may be beyond any number.
       if (gamma > 0) {
-        pairs = anchors.matmul(rows.t()).div_(temperature);
-        pairs.sub_(log_partition.unsqueeze(1)).exp_().mul_(scale * gamma);
+        pairs = exp_below(anchors.matmul(rows.t()).div_(temperature),
+                          (log_partition - std::log(gamma)).unsqueeze(1))
+                    .mul_(scale);
       }
-      pairs.sub_(labels_of_anchors.unsqueeze(1).eq(labels.narrow(0, begin, size)) * positive_scale);
+      const auto match = labels_of_anchors.unsqueeze(1).eq(labels.narrow(0, begin, size));
+      pairs.sub_(at::where(match, positive_scale, 0));
       pairs.masked_fill_(anchor_index.eq(at::arange(begin, begin + size, labels.options())), 0);
       gradient.narrow(0, begin, size).copy_(pairs.t().matmul(anchors));
     }
@@ -231,9 +244,9 @@ PaCoLossInputGradients paco_loss_backward(const PaCoLossBackwardArguments& args)
 
   auto grad_center_logits = at::empty({0}, features.options());
   if (args.center_logits_grad) {
-    const auto targets = smoothed_targets(labels_of_anchors, args.center_logits->size(1),
-                                          label_smoothing, log_partition.options());
-    grad_center_logits = ((args.center_logits->to(dtype) - log_partition.unsqueeze(1)).exp() -
+    const auto targets =
+        smoothed_targets(labels_of_anchors, args.center_logits->size(1), label_smoothing, options);
+    grad_center_logits = (exp_below(args.center_logits->to(dtype), log_partition.unsqueeze(1)) -
                           targets * (beta / weight))
                              .masked_fill(weight == 0, 0)
                              .mul_(scale * temperature)

@@ -35,20 +35,21 @@ struct PaCoLossProblem {
 
 // The forward pass writes these, of the type that sums are taken in.
 struct PaCoLossOutput {
-  void* loss;           // []
-  void* log_partition;  // [A]     L_i
-  void* pair_weight;    // [A]     W_i
-  void* anchor_grad;    // [A, D]  gradient of T_base l_i to z_i as an anchor; null where not wanted
+  void* loss;  // []
+  double*
+      log_partition;  // [A]     L_i, which float cannot add a small logarithm to where it is large
+  void* pair_weight;  // [A]     W_i
+  void* anchor_grad;  // [A, D]  gradient of T_base l_i to z_i as an anchor; null where not wanted
 };
 
 // The backward pass reads and writes these besides the problem, whose queue it does not look at.
 struct PaCoLossGradients {
-  const void* grad_loss;      // [], like the other inputs of the type that sums are taken in
-  const void* log_partition;  // [A]
-  const void* pair_weight;    // [A]
-  const void* anchor_grad;    // [A, D], null where grad_features is
-  void* grad_features;        // [M, D], of the type of features; null where not wanted
-  void* grad_center_logits;   // [A, C], of the type of center_logits; null where not wanted
+  const void* grad_loss;        // [], like the other inputs of the type that sums are taken in
+  const double* log_partition;  // [A]
+  const void* pair_weight;      // [A]
+  const void* anchor_grad;      // [A, D], null where grad_features is
+  void* grad_features;          // [M, D], of the type of features; null where not wanted
+  void* grad_center_logits;     // [A, C], of the type of center_logits; null where not wanted
 };
 
 }  // namespace paco

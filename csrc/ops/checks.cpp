@@ -152,20 +152,20 @@ void check_paco_loss_backward(const PaCoLossBackwardArguments& args) {
   check_anchors(features, args.labels, args.center_logits, args.anchor_weight, num_anchors,
                 args.options);
   // The tensors that the forward pass left, and the gradient of the loss.
-  const auto check_state = [&](const char* name, const at::Tensor& state,
-                               c10::SymIntArrayRef sizes) {
+  const auto check_state = [&](const char* name, const at::Tensor& state, c10::SymIntArrayRef sizes,
+                               c10::ScalarType dtype) {
     PACO_CHECK(kLoss, state.sym_sizes() == sizes, name, " must be ", sizes, ", got ",
                state.sym_sizes());
-    const auto dtype = accumulate_type(features.scalar_type());
     PACO_CHECK(kLoss, state.scalar_type() == dtype, name, " must be ", dtype, ", got ",
                state.scalar_type());
     check_device(kLoss, name, state, "features", features);
   };
-  check_state("grad_loss", args.grad_loss, {});
-  check_state("log_partition", args.log_partition, {num_anchors});
-  check_state("pair_weight", args.pair_weight, {num_anchors});
+  const auto dtype = accumulate_type(features.scalar_type());
+  check_state("grad_loss", args.grad_loss, {}, dtype);
+  check_state("log_partition", args.log_partition, {num_anchors}, at::kDouble);
+  check_state("pair_weight", args.pair_weight, {num_anchors}, dtype);
   if (args.features_grad) {
-    check_state("anchor_grad", args.anchor_grad, {num_anchors, features.sym_size(1)});
+    check_state("anchor_grad", args.anchor_grad, {num_anchors, features.sym_size(1)}, dtype);
   }
   PACO_CHECK(kLoss, args.center_logits || !args.center_logits_grad,
              "center_logits_grad needs center_logits");

@@ -38,12 +38,12 @@ PaCoLossState forward_cpu(const PaCoLossArguments& args, bool features_grad) {
   const DensePaCoLoss dense(args);
   const int64_t num_anchors = dense.problem.num_anchors;
   const auto options = args.features.options().dtype(accumulate_type(args.features.scalar_type()));
-  PaCoLossState state{at::empty({}, options), at::empty({num_anchors}, options),
+  PaCoLossState state{at::empty({}, options), at::empty({num_anchors}, options.dtype(at::kDouble)),
                       at::empty({num_anchors}, options),
                       features_grad ? at::empty({num_anchors, dense.problem.dim}, options)
                                     : at::empty({0}, options)};
   const PaCoLossOutput output{.loss = state.loss.mutable_data_ptr(),
-                              .log_partition = state.log_partition.mutable_data_ptr(),
+                              .log_partition = state.log_partition.mutable_data_ptr<double>(),
                               .pair_weight = state.pair_weight.mutable_data_ptr(),
                               .anchor_grad = data_or_null(state.anchor_grad, features_grad)};
   run("paco_loss", [&] { cpu::paco_loss_forward(dense.problem, output, torch_threads()); });
@@ -64,7 +64,7 @@ PaCoLossInputGradients backward_cpu(const PaCoLossBackwardArguments& args) {
                               : at::empty({0}, args.features.options())};
   const PaCoLossGradients gradients{
       .grad_loss = args.grad_loss.const_data_ptr(),
-      .log_partition = log_partition.const_data_ptr(),
+      .log_partition = log_partition.const_data_ptr<double>(),
       .pair_weight = pair_weight.const_data_ptr(),
       .anchor_grad = args.features_grad ? anchor_grad.const_data_ptr() : nullptr,
       .grad_features = data_or_null(result.features, args.features_grad),

@@ -47,10 +47,11 @@ PaCoLossState forward_cuda(const PaCoLossArguments& args, bool features_grad) {
   const auto scratch = at::empty({plan.scratch_bytes}, options.dtype(at::kByte));
   const int64_t num_anchors = problem.num_anchors;
   PaCoLossState state{
-      at::empty({}, options), at::empty({num_anchors}, options), at::empty({num_anchors}, options),
+      at::empty({}, options), at::empty({num_anchors}, options.dtype(at::kDouble)),
+      at::empty({num_anchors}, options),
       features_grad ? at::empty({num_anchors, problem.dim}, options) : at::empty({0}, options)};
   const PaCoLossOutput output{.loss = state.loss.mutable_data_ptr(),
-                              .log_partition = state.log_partition.mutable_data_ptr(),
+                              .log_partition = state.log_partition.mutable_data_ptr<double>(),
                               .pair_weight = state.pair_weight.mutable_data_ptr(),
                               .anchor_grad = data_or_null(state.anchor_grad, features_grad)};
   C10_CUDA_CHECK(cuda::launch_paco_loss_forward(problem, tf32, plan, scratch.mutable_data_ptr(),
@@ -76,7 +77,7 @@ PaCoLossInputGradients backward_cuda(const PaCoLossBackwardArguments& args) {
       args.center_logits_grad ? gradient_of(*args.center_logits) : at::empty({0}, options)};
   const PaCoLossGradients gradients{
       .grad_loss = args.grad_loss.const_data_ptr(),
-      .log_partition = log_partition.const_data_ptr(),
+      .log_partition = log_partition.const_data_ptr<double>(),
       .pair_weight = pair_weight.const_data_ptr(),
       .anchor_grad = args.features_grad ? anchor_grad.const_data_ptr() : nullptr,
       .grad_features = data_or_null(result.features, args.features_grad),

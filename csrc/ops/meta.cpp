@@ -13,8 +13,9 @@ PaCoLossState forward_meta(const PaCoLossArguments& args, bool features_grad) {
   const at::Tensor& features = args.features;
   const auto options = features.options().dtype(accumulate_type(features.scalar_type()));
   const auto empty = [&](c10::SymIntArrayRef sizes) { return at::empty_symint(sizes, options); };
+  const auto double_options = options.dtype(at::kDouble);
   const c10::SymInt num_anchors = args.count_anchors();
-  return {empty({}), empty({num_anchors}), empty({num_anchors}),
+  return {empty({}), at::empty_symint({num_anchors}, double_options), empty({num_anchors}),
           features_grad ? empty({num_anchors, features.sym_size(1)}) : empty({0})};
 }
 

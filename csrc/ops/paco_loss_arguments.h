@@ -42,7 +42,7 @@ struct PaCoLossArguments {
 // The loss, and what the backward pass needs of the forward pass; see library.cpp.
 struct PaCoLossState {
   at::Tensor loss;           // []
-  at::Tensor log_partition;  // [A]
+  at::Tensor log_partition;  // [A] float64
   at::Tensor pair_weight;    // [A]
   at::Tensor anchor_grad;    // [A, D]; empty where not wanted
 };

@@ -204,6 +204,111 @@ def assert_as_defined(problem: Problem, device: torch.device) -> None:
         assert_results_close({name: value.cpu()}, {name: expected[name]}, problem, tolerance, share)
 
 
+def class_of_many(dim: int) -> Problem:
+    """Rows of one class beside a queue of 300,000 that are one and the same."""
+    row = unit_rows(1, dim, torch.float32)
+    return dict(
+        features=torch.cat([unit_rows(3, dim, torch.float32), row]),
+        labels=torch.zeros(4, dtype=torch.int64),
+        queue=row.repeat(300_000, 1),
+        queue_labels=torch.zeros(300_000, dtype=torch.int64),
+        alpha=1.0,
+        temperature=0.1,
+    )
+
+
+def rows_of_norm(norm: float, dtype: torch.dtype = torch.float32, **settings: Any) -> Problem:
+    return dict(
+        features=(norm * unit_rows(32, 16)).to(dtype),
+        labels=torch.randint(5, (32,)),
+        queue=(norm * unit_rows(200, 16)).to(dtype),
+        queue_labels=torch.randint(5, (200,)),
+        **{"alpha": 1.0, "temperature": 0.07, **settings},
+    )
+
+
+def lonely_anchors(beta: float) -> Problem:
+    """Anchors without and with positives, keys among them, where beta is small against alpha."""
+    return dict(
+        features=unit_rows(9, 16, torch.float32),
+        labels=torch.tensor([0, 1, 2, 3, 4, 5, 5, 5, 4]),
+        center_logits=torch.randn(7, 6),
+        alpha=1.0,
+        beta=beta,
+        temperature=0.1,
+    )
+
+
+# What naive float32 gets wrong: one logit rounded in several ways, an anchor's own row added and
+# taken off again, sums of many numbers.
+HARD: dict[str, Callable[[], Problem]] = {
+    "normal rows times 1e4": lambda: dict(
+        features=1e4 * torch.randn(6, 8),
+        labels=torch.tensor([0, 1, 0, 1, 2, 2]),
+        alpha=1.0,
+        temperature=0.07,
+    ),
+    **{f"rows of norm {norm:g}": lambda n=norm: rows_of_norm(n) for norm in (1e-6, 30, 1e3, 1e4)},
+    "temperature 1e-9": lambda: rows_of_norm(1, temperature=1e-9),
+    "temperature 0.003": lambda: rows_of_norm(1, temperature=0.003),
+    "temperature 1e9": lambda: rows_of_norm(1, temperature=1e9),
+    "bfloat16 of norm 1e15": lambda: rows_of_norm(1e15, torch.bfloat16, temperature=10.0),
+    "float16 of norm 100": lambda: rows_of_norm(100, torch.float16),
+    "equal rows of norm 1e4": lambda: {
+        **rows_of_norm(1e4),
+        "features": (1e4 * unit_rows(1, 16)).float().repeat(32, 1),
+    },
+    "large center logits": lambda: {
+        **rows_of_norm(1),
+        "center_logits": 1e8 + 8 * torch.randint(3, (32, 5)).float(),
+    },
+    **{f"beta {beta:g}": lambda b=beta: lonely_anchors(b) for beta in (1e-3, 1e-6, 1e-8, 1e-38)},
+    "a positive beside a row 1e5 times as long": lambda: {
+        **lonely_anchors(1e-3),
+        "features": unit_rows(9, 16, torch.float32) * torch.tensor([1, 1e-5] * 4 + [1])[:, None],
+    },
+    "300,000 equal rows of one class": lambda: class_of_many(32),
+}
+
+
+def assert_as_good_as_torch(problem: Problem, device: torch.device) -> None:
+    """paco_loss and its gradients are as near to the definition in float64 as plain torch.
+
+    That is the definition in the dtype of the sums, with the features in several orders, each of
+    which rounds in its own way. Beside it, an error of rounding is allowed.
+    """
+    expected = value_and_gradients(reference.paco_loss, cast(problem, torch.float64))
+    actual = on(torch.device("cpu"), value_and_gradients(paco.paco_loss, on(device, problem)))
+    error = dict.fromkeys(expected, 0.0)
+    for _ in range(3):
+        order = torch.randperm(problem["features"].size(1))
+        shuffled = {
+            name: value[:, order] if name in ("features", "queue") else value
+            for name, value in problem.items()
+        }
+        plain = value_and_gradients(reference.paco_loss, shuffled)
+        plain["features"] = plain["features"][:, order.argsort()]
+        for name, value in plain.items():
+            off = (value.double() - expected[name]).abs().max().item()
+            error[name] = max(error[name], off)
+    anchors = problem.get("num_anchors") or problem.get("center_logits", problem["features"]).size(
+        0
+    )
+    scales = natural_scales({**problem, "num_anchors": anchors})
+    scales["features"] *= problem["features"].double().norm(dim=1).max().item()
+    for name, value in actual.items():
+        rounding = 1e-5
+        if name != "loss":
+            if "anchor_weight" in problem:
+                scales[name] *= problem["anchor_weight"].max().item()
+            rounding = max(rounding, 2 * torch.finfo(problem["features"].dtype).eps)
+        scale = max(scales[name], expected[name].abs().max().item())
+        off = (value.double() - expected[name]).abs().max().item()
+        assert off <= 4 * error[name] + rounding * scale, (
+            f"{name} is off by {off:g}, plain torch by {error[name]:g}, where {scale:g} is usual"
+        )
+
+
 def identical(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
     """The same names with the same bits."""
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)

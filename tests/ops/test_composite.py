@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from helpers.problems import EDGES, assert_as_defined, draw_loss
+from helpers.problems import EDGES, HARD, assert_as_defined, assert_as_good_as_torch, draw_loss
 from helpers.queues import assert_equal, clone, empty_queue
 
 import paco
@@ -37,6 +37,11 @@ def test_random_loss(rng, case):
 @pytest.mark.parametrize("edge", EDGES.values(), ids=EDGES.keys())
 def test_edge_of_the_loss_in_float32(rng, edge):
     assert_as_defined(draw_loss(rng, torch.float32, **edge), torch.device("cpu"))
+
+
+@pytest.mark.parametrize("problem", HARD.values(), ids=HARD.keys())
+def test_hard_loss(rng, problem):
+    assert_as_good_as_torch(problem(), torch.device("cpu"))
 
 
 @pytest.mark.parametrize(("name", "row"), [("labels", 7), ("queue_labels", 4)])

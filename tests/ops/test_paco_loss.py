@@ -10,8 +10,10 @@ import torch
 from helpers.modules import script
 from helpers.problems import (
     EDGES,
+    HARD,
     SEED,
     assert_as_defined,
+    assert_as_good_as_torch,
     assert_results_close,
     cast,
     draw_loss,
@@ -40,6 +42,11 @@ def test_random_problem(rng, device, dtype, case):
 @pytest.mark.parametrize("edge", EDGES.values(), ids=EDGES.keys())
 def test_edge(rng, device, dtype, edge):
     assert_as_defined(draw_loss(rng, dtype, **edge), device)
+
+
+@pytest.mark.parametrize("problem", HARD.values(), ids=HARD.keys())
+def test_hard_problem(rng, device, problem):
+    assert_as_good_as_torch(problem(), device)
 
 
 def test_center_logits_in_float32_beside_low_precision_features(rng, device):
@@ -378,7 +385,7 @@ def arguments_of(problem):
 def halves(rng):
     """Arguments of paco_loss_forward but for its flag, and of paco_loss_backward."""
     problem = draw_loss(
-        rng, torch.float32, rows=10, anchors=6, classes=3, queue=7, centers=True, weighted=True
+        rng, torch.float32, rows=10, anchors=6, classes=3, queue=7, centers=True, weighted=True, alpha=0.3
     )
     problem.setdefault("base_temperature", problem["temperature"])
     problem.setdefault("num_valid", None)
@@ -426,7 +433,7 @@ def test_backward_of_a_strided_state(halves):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (dict(log_partition=lambda x: x.double()), "log_partition must be Float, got Double"),
+        (dict(log_partition=lambda x: x.float()), "log_partition must be Double, got Float"),
         (dict(log_partition=lambda x: x[:0]), "num_anchors must lie between 1 .* got 0"),
         (dict(pair_weight=lambda x: x[:5]), r"pair_weight must be \[6\], got \[5\]"),
         (dict(anchor_grad=lambda x: x[:0]), r"anchor_grad must be \[6, .*\], got \[0"),

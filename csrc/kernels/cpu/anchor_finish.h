@@ -14,20 +14,26 @@ namespace paco::cpu {
 
 template <typename T>
 struct CenterTerms {
+  static constexpr int64_t kBlock = 4096;  // numbers of a sum in T; sums of blocks are double
+
   T maximum = kMinusInfinity<T>;  // of s_ic
-  T exp_sum = 0;                  // sum_c exp(s_ic - maximum)
-  T target = 0;                   // sum_c t_ic s_ic
+  double exp_sum = 0;             // sum_c exp(s_ic - maximum)
+  double target = 0;              // sum_c t_ic s_ic
 
   CenterTerms() = default;
-  CenterTerms(const T* logits, int64_t num_classes, int64_t label, T smoothing) {
+  CenterTerms(const T* logits, int64_t num_classes, int64_t label, double smoothing) {
     const auto& kernels = row_kernels<T>();
     maximum = kernels.maximum(logits, num_classes);
-    exp_sum = kernels.exp_sum(logits, num_classes, maximum);
+    double sum = 0;
+    for (int64_t c = 0; c < num_classes; c += kBlock) {
+      const int64_t size = std::min(kBlock, num_classes - c);
+      exp_sum += kernels.exp_sum(logits + c, size, maximum);
+      if (smoothing > 0) sum += kernels.sum(logits + c, size);
+    }
     target = logits[label];
     if (smoothing > 0) {
-      const T others = kernels.sum(logits, num_classes) - logits[label];
-      target =
-          (1 - smoothing) * logits[label] + smoothing / static_cast<T>(num_classes - 1) * others;
+      const double other = smoothing / static_cast<double>(num_classes - 1);
+      target = (1 - smoothing) * logits[label] + other * (sum - logits[label]);
     }
   }
 };
@@ -37,64 +43,64 @@ struct AnchorFinish {
   const PaCoLossProblem& problem;
   const ClassSums<T>& classes;  // empty where alpha is 0
   PairStream<T>* pairs;         // null where gamma is 0
-  T* log_partition;             // [A]
+  double* log_partition;        // [A]
   T* pair_weight;               // [A]
   T* anchor_grad;               // [A, D]: what the pairs left, made the gradient; or null
 
   // Returns l_i, times the weight of the anchor.
-  T operator()(int64_t i, const T* anchor, const CenterTerms<T>& center) const {
+  double operator()(int64_t i, const T* anchor, const CenterTerms<T>& center) const {
     const auto& kernels = row_kernels<T>();
     const int64_t dim = problem.dim;
-    const auto alpha = static_cast<T>(problem.alpha);
-    const auto gamma = static_cast<T>(problem.gamma);
-    const auto temperature = static_cast<T>(problem.temperature);
 
     const auto pair = pairs == nullptr ? typename PairStream<T>::Sum{} : pairs->join(i);
-    const T maximum = std::max(pair.maximum, center.maximum);
-    const auto at_maximum = [&](T sum, T of) {
-      return of == maximum ? sum : sum * std::exp(of - maximum);
-    };
-    const T log_denominator = maximum + std::log(at_maximum(center.exp_sum, center.maximum) +
-                                                 gamma * at_maximum(pair.exp_sum, pair.maximum));
+    const double maximum = std::max(pair.maximum, center.maximum);
+    const auto at_maximum = [&](double of) { return of == maximum ? 1 : std::exp(of - maximum); };
+    const double pair_factor = problem.gamma * at_maximum(pair.maximum);
+    const double partition =
+        center.exp_sum * at_maximum(center.maximum) + pair.exp_sum * pair_factor;
+    const double log_denominator = maximum + std::log(partition);
 
     // Positives by their class sum, the anchor itself taken out.
     const T squared_norm = kernels.dot(anchor, anchor, dim);
-    T positives = 0;
-    T positive_logits = 0;
-    const T* class_sum = nullptr;
-    if (alpha > 0) {
+    double positives = 0;
+    double positive_logits = 0;
+    std::vector<T> positive_row;
+    if (problem.alpha > 0) {
       const int32_t slot = classes.slots[problem.labels[i]];
-      class_sum = classes.sum(slot);
-      positives = static_cast<T>(classes.counts[slot] - 1);
-      positive_logits = (kernels.dot(anchor, class_sum, dim) - squared_norm) / temperature;
+      positives = static_cast<double>(classes.counts[slot] - 1);
+      if (positives > 0) {
+        positive_row.resize(dim);
+        kernels.subtract(positive_row.data(), classes.sum(slot), anchor, dim, 1);
+        positive_logits = kernels.dot(anchor, positive_row.data(), dim) / problem.temperature;
+      }
     }
-    const T center_weight = problem.center_logits == nullptr ? 0 : static_cast<T>(problem.beta);
-    const T weight = center_weight + alpha * positives;
+    const double center_weight = problem.center_logits == nullptr ? 0 : problem.beta;
+    const double weight = center_weight + problem.alpha * positives;
     log_partition[i] = log_denominator;
-    pair_weight[i] = weight;
+    pair_weight[i] = static_cast<T>(weight);
 
     if (anchor_grad != nullptr) {
       T* const grad = anchor_grad + i * dim;
-      const T pair_scale = gamma * std::exp(pair.maximum - log_denominator);
+      const auto pair_scale = static_cast<T>(pair_factor / partition);
       if (weight == 0) {
         std::fill_n(grad, dim, T(0));
       } else if (positives > 0) {
-        kernels.axpby(grad, class_sum, dim, -alpha / weight, pair_scale);
-        kernels.axpby(grad, anchor, dim, alpha / weight, 1);
+        kernels.axpby(grad, positive_row.data(), dim, static_cast<T>(-problem.alpha / weight),
+                      pair_scale);
       } else {
         kernels.axpby(grad, anchor, dim, 0, pair_scale);
       }
     }
 
     // A NaN reaches the loss even where nothing else uses it.
-    T loss = (squared_norm + pair.exp_sum + center.exp_sum) * 0;
+    double loss = (squared_norm + pair.exp_sum + center.exp_sum) * 0;
     if (weight > 0) {
-      T log_likelihood = 0;
+      double log_likelihood = 0;
       if (center_weight > 0) log_likelihood += center_weight * (center.target - log_denominator);
       if (positives > 0) {
-        log_likelihood += alpha * (positive_logits - positives * log_denominator);
+        log_likelihood += problem.alpha * (positive_logits - positives * log_denominator);
       }
-      loss -= temperature / static_cast<T>(problem.base_temperature) * log_likelihood / weight;
+      loss -= problem.temperature / problem.base_temperature * log_likelihood / weight;
     }
     if (problem.anchor_weight != nullptr) {
       const T factor = static_cast<const T*>(problem.anchor_weight)[i];

@@ -15,12 +15,13 @@ namespace paco::cpu {
 constexpr int64_t kThreadNumbers = 65536;
 
 // The sum and number of all columns of a class, for the classes of the anchors: with them no anchor
-// has to visit its positives.
+// has to visit its positives. Sums are of double, because a class may be as long as the queue, and
+// because an anchor is taken out of its own.
 template <typename T>
 struct ClassSums {
   LabelSlots slots;
   int64_t dim;
-  std::vector<T> sums;          // [slots, D]
+  std::vector<double> sums;     // [slots, D]
   std::vector<int64_t> counts;  // [slots]
 
   ClassSums(const int64_t* anchor_labels, int64_t num_anchors, int64_t dim)
@@ -29,7 +30,7 @@ struct ClassSums {
         sums(slots.size() * dim),
         counts(slots.size()) {}
 
-  const T* sum(int32_t slot) const { return sums.data() + slot * dim; }
+  const double* sum(int32_t slot) const { return sums.data() + slot * dim; }
 
   // Adds each row, times its factor where factors are given. A thread has a range of dimensions,
   // over all rows in order.
@@ -44,9 +45,9 @@ struct ClassSums {
       std::vector<T> buffer;
       for (int64_t j = 0; j < rows.size; ++j) {
         if (slot[j] == LabelSlots::kAbsent) continue;
-        row_kernels<T>().axpby(sums.data() + slot[j] * dim + begin,
-                               numbers(rows, j, begin, end, buffer), end - begin,
-                               factors == nullptr ? T(1) : factors[j], 1);
+        row_kernels<T>().add(sums.data() + slot[j] * dim + begin,
+                             numbers(rows, j, begin, end, buffer), end - begin,
+                             factors == nullptr ? 1 : factors[j]);
       }
     });
   }

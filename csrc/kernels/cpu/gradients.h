@@ -13,6 +13,12 @@
 
 namespace paco::cpu {
 
+template <typename T>
+Split<T> split(double number) {
+  const auto high = static_cast<T>(number);
+  return {high, static_cast<T>(number - static_cast<double>(high))};
+}
+
 // The factor of each anchor's gradient: upstream / (A T_base) times the weight of the anchor, 0 for
 // an anchor without center and positives.
 template <typename T>
@@ -33,11 +39,11 @@ std::vector<T> anchor_scales(const PaCoLossProblem& problem, T grad_loss, const 
 // rows of features lie along the lanes, anchors are streamed.
 template <typename T>
 void pair_gradient(T* gradient, const PaCoLossProblem& problem, const std::vector<T>& scales,
-                   const T* log_partition, const Threads& threads) {
+                   const double* log_partition, const Threads& threads) {
   const Rows features = feature_rows(problem);
   const int64_t num_anchors = problem.num_anchors;
-  const auto temperature = static_cast<T>(problem.temperature);
-  const auto log_gamma = static_cast<T>(std::log(problem.gamma));
+  const T scale = 1 / static_cast<T>(problem.temperature);
+  const double log_gamma = std::log(problem.gamma);
   const int64_t block = std::clamp(divide_up(features.size, threads.count), kLanes, kAnchorBlock);
   dispatch_products<T>(problem.type, [&]<typename Products>() {
     threads.parallel_for(
@@ -50,15 +56,15 @@ void pair_gradient(T* gradient, const PaCoLossProblem& problem, const std::vecto
             for (int64_t i = 0; i < num_anchors; i += kTileColumns) {
               const int64_t tile = std::min(kTileColumns, num_anchors - i);
               products.set_rows(features.narrow(i, tile));
-              T* const logits = products.logits(lanes);
+              T* const logits = products.logits(lanes, scale);
               for (int64_t k = i; k < i + tile; ++k) {
                 T* const row = logits + (k - i) * stride;
                 if (scales[k] == 0) {
                   std::fill_n(row, stride, T(0));
                   continue;
                 }
-                row_kernels<T>().exp_affine(row, row, lanes.width(), 1 / temperature,
-                                            log_partition[k] - log_gamma, scales[k], 0);
+                row_kernels<T>().exp_affine(row, row, lanes.width(),
+                                            split<T>(log_partition[k] - log_gamma), scales[k], 0);
                 if (k >= j && k < j + size) row[k - j] = 0;
               }
               products.weigh_rows(gradient + j * features.dim, size, /*accumulate=*/i > 0);
@@ -96,23 +102,27 @@ void feature_gradient(const PaCoLossProblem& problem, const std::vector<T>& scal
     gradient = buffer.data();
   }
   if (problem.gamma > 0) {
-    pair_gradient(gradient, problem, scales, static_cast<const T*>(gradients.log_partition),
-                  threads);
+    pair_gradient(gradient, problem, scales, gradients.log_partition, threads);
   } else {
     std::fill_n(gradient, features.size * dim, T(0));
   }
   const Rows result{gradients.grad_features, problem.type, features.size, dim, dim};
   threads.parallel_for(0, features.size, kThreadNumbers / dim + 1, [&](int64_t begin, int64_t end) {
-    std::vector<T> anchor_buffer;
+    std::vector<T> row_buffer;
+    std::vector<T> others(dim);
     for (int64_t k = begin; k < end; ++k) {
       T* const row = gradient + k * dim;
+      const bool is_anchor = k < num_anchors;
       const int32_t slot =
           problem.alpha > 0 ? classes.slots[problem.labels[k]] : LabelSlots::kAbsent;
-      if (slot != LabelSlots::kAbsent) kernels.axpby(row, classes.sum(slot), dim, -1, 1);
-      if (k < num_anchors) {
-        kernels.axpby(row, row_numbers(anchors, k, anchor_buffer), dim, positive_scales[k], 1);
-        kernels.axpby(row, anchor_grad + k * dim, dim, scales[k], 1);
+      // The anchors that have k among their positives: those of its class but itself. alpha / W of
+      // an anchor without positives may be any number.
+      if (slot != LabelSlots::kAbsent && classes.counts[slot] > (is_anchor ? 1 : 0)) {
+        kernels.subtract(others.data(), classes.sum(slot), row_numbers(features, k, row_buffer),
+                         dim, is_anchor ? positive_scales[k] : 0);
+        kernels.axpby(row, others.data(), dim, -1, 1);
       }
+      if (is_anchor) kernels.axpby(row, anchor_grad + k * dim, dim, scales[k], 1);
       if (!buffer.empty()) {
         convert(const_cast<void*>(result.at(k)), result.type, row, kElementType<T>, dim);
       }
@@ -130,7 +140,6 @@ void center_gradient(const PaCoLossProblem& problem, const std::vector<T>& scale
   const Rows result{gradients.grad_center_logits, problem.center_type, problem.num_anchors,
                     num_classes, num_classes};
   const auto* const pair_weight = static_cast<const T*>(gradients.pair_weight);
-  const auto* const log_partition = static_cast<const T*>(gradients.log_partition);
   const auto smoothing = static_cast<T>(problem.label_smoothing);
   const T other = num_classes > 1 ? smoothing / static_cast<T>(num_classes - 1) : T(0);
   const bool direct = problem.center_type == kElementType<T>;
@@ -145,8 +154,8 @@ void center_gradient(const PaCoLossProblem& problem, const std::vector<T>& scale
         std::fill_n(row, num_classes, T(0));
       } else {
         const T target_scale = scale * static_cast<T>(problem.beta) / pair_weight[i];
-        kernels.exp_affine(row, row_numbers(logits, i, logits_buffer), num_classes, 1,
-                           log_partition[i], scale, target_scale * other);
+        kernels.exp_affine(row, row_numbers(logits, i, logits_buffer), num_classes,
+                           split<T>(gradients.log_partition[i]), scale, target_scale * other);
         row[problem.labels[i]] -= target_scale * (1 - smoothing - other);
       }
       if (!direct) convert(to, result.type, row, kElementType<T>, num_classes);

@@ -54,13 +54,13 @@ void forward(const PaCoLossProblem& problem, const PaCoLossOutput& output, const
   const AnchorFinish<T> finish{problem,
                                classes,
                                pairs ? &*pairs : nullptr,
-                               static_cast<T*>(output.log_partition),
+                               output.log_partition,
                                static_cast<T*>(output.pair_weight),
                                anchor_grad};
   const Rows anchors = segments[0].rows.narrow(0, num_anchors);
   const Rows logits{problem.center_logits, problem.center_type, num_anchors, problem.num_classes,
                     problem.num_classes};
-  std::vector<T> losses(num_anchors);
+  std::vector<double> losses(num_anchors);
   threads.parallel_for(0, num_anchors, /*grain_size=*/16, [&](int64_t begin, int64_t end) {
     std::vector<T> anchor_buffer;
     std::vector<T> logits_buffer;
@@ -68,14 +68,14 @@ void forward(const PaCoLossProblem& problem, const PaCoLossOutput& output, const
       CenterTerms<T> center;
       if (logits.data != nullptr) {
         center = CenterTerms<T>(row_numbers(logits, i, logits_buffer), logits.dim,
-                                problem.labels[i], static_cast<T>(problem.label_smoothing));
+                                problem.labels[i], problem.label_smoothing);
       }
       losses[i] = finish(i, row_numbers(anchors, i, anchor_buffer), center);
     }
   });
 
   double loss = 0;
-  for (const T value : losses) loss += static_cast<double>(value);
+  for (const double value : losses) loss += value;
   loss /= static_cast<double>(num_anchors);
   if (!pairs) {  // the rows took part in no product
     for (const Segment& segment : segments) loss += poison<T>(segment, threads);

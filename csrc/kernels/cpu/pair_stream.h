@@ -60,7 +60,7 @@ class PairStream {
 
   struct Sum {
     T maximum = kMinusInfinity<T>;
-    T exp_sum = 0;  // sum_j exp(p_ij - maximum)
+    double exp_sum = 0;  // sum_j exp(p_ij - maximum)
   };
 
   // The sum of all splits; leaves the rows of anchor i relative to the same maximum.
@@ -69,7 +69,7 @@ class PairStream {
     for (int64_t split = 1; split < splits_; ++split) {
       maximum = std::max(maximum, maximum_[split * num_anchors_ + i]);
     }
-    T exp_sum = 0;
+    double exp_sum = 0;
     for (int64_t split = 0; split < splits_; ++split) {
       const int64_t at = split * num_anchors_ + i;
       const T rescale = maximum_[at] == maximum ? T(1) : std::exp(maximum_[at] - maximum);
@@ -115,9 +115,9 @@ class PairStream {
                  const Lanes<typename Products::Number>& lanes, bool first_tile) {
     const int64_t size = lanes.size;
     const int64_t stride = lanes.stride();
-    T* const logits = products.logits(lanes);
+    T* const logits = products.logits(lanes, 1 / temperature_);
     T* const maximum = maximum_.data() + split * num_anchors_ + first_anchor;
-    T* const exp_sum = exp_sum_.data() + split * num_anchors_ + first_anchor;
+    double* const exp_sum = exp_sum_.data() + split * num_anchors_ + first_anchor;
     std::array<T, kAnchorBlock> new_maximum{};
     std::array<T, kAnchorBlock> rescale{};
     std::array<T, kAnchorBlock> tile_sum;
@@ -139,10 +139,8 @@ class PairStream {
           tile.size > 1 ? logits[next * stride + lane] : kMinusInfinity<T>;
     });
     const auto& kernels = tile_kernels<T>();
-    kernels.lane_maximum(new_maximum.data(), logits, stride, tile.size, lanes.width(),
-                         1 / temperature_);
-    kernels.lane_exp(logits, stride, tile.size, lanes.width(), 1 / temperature_, new_maximum.data(),
-                     tile_sum.data());
+    kernels.lane_maximum(new_maximum.data(), logits, stride, tile.size, lanes.width());
+    kernels.lane_exp(logits, stride, tile.size, lanes.width(), new_maximum.data(), tile_sum.data());
     for_each_self([&](int64_t row, int64_t lane) {
       T& exponential = logits[row * stride + lane];
       tile_sum[lane] = tile.size > 1 ? tile_sum[lane] - exponential : 0;
@@ -150,7 +148,7 @@ class PairStream {
     });
 
     for (int64_t i = 0; i < size; ++i) rescale[i] = maximum[i] - new_maximum[i];
-    row_kernels<T>().exp_affine(rescale.data(), rescale.data(), lanes.width(), 1, 0, 1, 0);
+    row_kernels<T>().exp_affine(rescale.data(), rescale.data(), lanes.width(), {0, 0}, 1, 0);
     for (int64_t i = 0; i < size; ++i) {
       maximum[i] = new_maximum[i];
       exp_sum[i] = exp_sum[i] * rescale[i] + tile_sum[i];
@@ -170,11 +168,11 @@ class PairStream {
   const std::vector<Segment>& segments_;
   T* rows_;
   int64_t num_columns_ = 0;
-  int64_t group_;              // anchors of a group
-  int64_t splits_;             // of the columns of a group
-  std::vector<T> maximum_;     // [splits, A] running maximum of p_ij
-  std::vector<T> exp_sum_;     // [splits, A]
-  std::vector<T> split_rows_;  // [splits - 1, A, D]
+  int64_t group_;                // anchors of a group
+  int64_t splits_;               // of the columns of a group
+  std::vector<T> maximum_;       // [splits, A] running maximum of p_ij
+  std::vector<double> exp_sum_;  // [splits, A]
+  std::vector<T> split_rows_;    // [splits - 1, A, D]
 };
 
 }  // namespace paco::cpu

@@ -53,19 +53,21 @@ class Products {
   // Streamed rows [rows, D].
   void set_rows(const Rows& rows) { rows_ = as(rows, converted_); }
 
-  // [rows, lanes] with the stride of the lanes, to be overwritten with the exponentials.
-  T* logits(const Lanes<T>& lanes) {
+  // Products times `scale`, [rows, lanes] with the stride of the lanes, to be overwritten with the
+  // exponentials. Each is rounded once, here, and has the same bits whichever of its two rows is
+  // streamed: maximum, exponential and backward pass see one number.
+  T* logits(const Lanes<T>& lanes, T scale) {
     logits_.resize(rows_.size * lanes.stride());
     tile_kernels<T>().multiply(logits_.data(), lanes.stride(), {row_data(), rows_.stride, 1},
                                lanes.numbers.data(), lanes.stride(), rows_.size, lanes.width(),
-                               rows_.dim, /*accumulate=*/false);
+                               rows_.dim, scale, /*accumulate=*/false);
     return logits_.data();
   }
 
   // out[lanes, D] (+)= exponentials^T rows
   void weigh_rows(T* out, int64_t lanes, bool accumulate) {
     tile_kernels<T>().multiply(out, rows_.dim, {logits_.data(), 1, tile_stride(lanes)}, row_data(),
-                               rows_.stride, lanes, rows_.dim, rows_.size, accumulate);
+                               rows_.stride, lanes, rows_.dim, rows_.size, /*scale=*/1, accumulate);
   }
 
  private:
@@ -107,12 +109,11 @@ class BFloat16Products {
         row_pairs_.data(), dim_, static_cast<const uint16_t*>(rows.data), rows.stride, size_, dim_);
   }
 
-  float* logits(const Lanes<BFloat16Pair>& lanes) {
+  float* logits(const Lanes<BFloat16Pair>& lanes, float scale) {
     logits_.resize(size_ * lanes.stride());
-    bfloat16_pair_kernels()->multiply(logits_.data(), lanes.stride(),
-                                      {pairs_.data(), pair_stride(), 1}, lanes.numbers.data(),
-                                      lanes.stride(), size_, lanes.width(), lanes.depth,
-                                      /*accumulate=*/false);
+    bfloat16_pair_kernels()->multiply(
+        logits_.data(), lanes.stride(), {pairs_.data(), pair_stride(), 1}, lanes.numbers.data(),
+        lanes.stride(), size_, lanes.width(), lanes.depth, scale, /*accumulate=*/false);
     return logits_.data();
   }
 
@@ -122,7 +123,7 @@ class BFloat16Products {
     bfloat16_pair_kernels()->round_and_pair_rows(weights_.data(), stride, logits_.data(), stride,
                                                  size_, stride - kLanes);
     bfloat16_pair_kernels()->multiply(out, dim_, {weights_.data(), 1, stride}, row_pairs_.data(),
-                                      dim_, lanes, dim_, (size_ + 1) / 2, accumulate);
+                                      dim_, lanes, dim_, (size_ + 1) / 2, /*scale=*/1, accumulate);
   }
 
  private:

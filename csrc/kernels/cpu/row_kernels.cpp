@@ -41,9 +41,23 @@ T exp_sum(const T* x, int64_t size, T shift) {
 }
 
 template <typename T>
-void exp_affine(T* out, const T* x, int64_t size, T factor, T shift, T scale, T offset) {
+void exp_affine(T* out, const T* x, int64_t size, Split<T> shift, T scale, T offset) {
 #pragma omp simd
-  for (int64_t i = 0; i < size; ++i) out[i] = scale * exponential(factor * x[i] - shift) - offset;
+  for (int64_t i = 0; i < size; ++i) {
+    out[i] = scale * exponential((x[i] - shift.high) - shift.low) - offset;
+  }
+}
+
+template <typename T>
+void add(double* sum, const T* x, int64_t size, double factor) {
+#pragma omp simd
+  for (int64_t i = 0; i < size; ++i) sum[i] += factor * x[i];
+}
+
+template <typename T>
+void subtract(T* out, const double* sum, const T* x, int64_t size, double factor) {
+#pragma omp simd
+  for (int64_t i = 0; i < size; ++i) out[i] = static_cast<T>(sum[i] - factor * x[i]);
 }
 
 template <typename T>
@@ -60,6 +74,8 @@ void axpby(T* y, const T* x, int64_t size, T a, T b) {
    .dot = dot<T>,               \
    .exp_sum = exp_sum<T>,       \
    .exp_affine = exp_affine<T>, \
+   .add = add<T>,               \
+   .subtract = subtract<T>,     \
    .axpby = axpby<T>}
 extern const RowKernels<float> float_row_kernels = PACO_ROW_KERNELS(float);
 extern const RowKernels<double> double_row_kernels = PACO_ROW_KERNELS(double);

@@ -65,7 +65,7 @@ void store(T* to, const Vector<T>& numbers, int64_t size) {
 // columns.
 template <int kRows, int kRegisters, bool kWhole, typename T, typename Element>
 void multiply_block(T* out, int64_t out_stride, Strided<Element> a, const Element* b,
-                    int64_t b_stride, int64_t depth, int64_t size, bool accumulate) {
+                    int64_t b_stride, int64_t depth, int64_t size, T scale, bool accumulate) {
   constexpr int64_t kSize = Register<Element>::kSize;
   static_assert(kWhole || kRegisters == 1);
   Vector<T> sums[kRows][kRegisters]{};
@@ -85,7 +85,8 @@ void multiply_block(T* out, int64_t out_stride, Strided<Element> a, const Elemen
   for (int r = 0; r < kRows; ++r) {
     for (int v = 0; v < kRegisters; ++v) {
       T* const to = out + r * out_stride + v * kSize;
-      store<kWhole>(to, accumulate ? load<kWhole>(to, size) + sums[r][v] : sums[r][v], size);
+      store<kWhole>(to, accumulate ? load<kWhole>(to, size) + sums[r][v] : scale * sums[r][v],
+                    size);
     }
   }
 }
@@ -93,44 +94,45 @@ void multiply_block(T* out, int64_t out_stride, Strided<Element> a, const Elemen
 // A strip of columns as wide as a block.
 template <int kRows, int kRegisters, bool kWhole, typename T, typename Element>
 void multiply_strip(T* out, int64_t out_stride, Strided<Element> a, const Element* b,
-                    int64_t b_stride, int64_t rows, int64_t depth, int64_t size, bool accumulate) {
+                    int64_t b_stride, int64_t rows, int64_t depth, int64_t size, T scale,
+                    bool accumulate) {
   int64_t r = 0;
   for (; r + kRows <= rows; r += kRows) {
     multiply_block<kRows, kRegisters, kWhole>(
         out + r * out_stride, out_stride,
         Strided<Element>{a.data + r * a.row_stride, a.row_stride, a.column_stride}, b, b_stride,
-        depth, size, accumulate);
+        depth, size, scale, accumulate);
   }
   if constexpr (kRows > 1) {
     multiply_strip<kRows / 2, kRegisters, kWhole>(
         out + r * out_stride, out_stride,
         Strided<Element>{a.data + r * a.row_stride, a.row_stride, a.column_stride}, b, b_stride,
-        rows - r, depth, size, accumulate);
+        rows - r, depth, size, scale, accumulate);
   }
 }
 
 template <typename T, typename Element = T>
 void multiply(T* out, int64_t out_stride, Strided<Element> a, const Element* b, int64_t b_stride,
-              int64_t rows, int64_t columns, int64_t depth, bool accumulate) {
+              int64_t rows, int64_t columns, int64_t depth, T scale, bool accumulate) {
   constexpr int64_t kSize = Register<Element>::kSize;
   int64_t c = 0;
   for (; c + 2 * kSize <= columns; c += 2 * kSize) {
     multiply_strip<kBlockRows, 2, true>(out + c, out_stride, a, b + c, b_stride, rows, depth, kSize,
-                                        accumulate);
+                                        scale, accumulate);
   }
   if (c + kSize <= columns) {
     multiply_strip<kBlockRows, 1, true>(out + c, out_stride, a, b + c, b_stride, rows, depth, kSize,
-                                        accumulate);
+                                        scale, accumulate);
     c += kSize;
   }
   if (c < columns) {
     multiply_strip<kBlockRows, 1, false>(out + c, out_stride, a, b + c, b_stride, rows, depth,
-                                         columns - c, accumulate);
+                                         columns - c, scale, accumulate);
   }
 }
 
 template <typename T>
-void lane_maximum(T* maximum, const T* x, int64_t stride, int64_t rows, int64_t lanes, T factor) {
+void lane_maximum(T* maximum, const T* x, int64_t stride, int64_t rows, int64_t lanes) {
   for (int64_t first = 0; first < lanes; first += kLanes) {
     T largest[kLanes];
     __builtin_memcpy(largest, x + first, sizeof(largest));
@@ -140,20 +142,19 @@ void lane_maximum(T* maximum, const T* x, int64_t stride, int64_t rows, int64_t 
       for (int64_t i = 0; i < kLanes; ++i) largest[i] = row[i] > largest[i] ? row[i] : largest[i];
     }
     for (int64_t i = 0; i < kLanes; ++i) {
-      const T scaled = factor * largest[i];
-      maximum[first + i] = scaled > maximum[first + i] ? scaled : maximum[first + i];
+      maximum[first + i] = largest[i] > maximum[first + i] ? largest[i] : maximum[first + i];
     }
   }
 }
 
 template <typename T>
-void lane_exp(T* x, int64_t stride, int64_t rows, int64_t lanes, T factor, const T* shift, T* sum) {
+void lane_exp(T* x, int64_t stride, int64_t rows, int64_t lanes, const T* shift, T* sum) {
   __builtin_memset(sum, 0, lanes * sizeof(T));
   for (int64_t r = 0; r < rows; ++r) {
     T* const row = x + r * stride;
 #pragma omp simd
     for (int64_t i = 0; i < lanes; ++i) {
-      row[i] = exponential(factor * row[i] - shift[i]);
+      row[i] = exponential(row[i] - shift[i]);
       sum[i] += row[i];
     }
   }

@@ -25,16 +25,15 @@ struct Strided {
 
 template <typename T>
 struct TileKernels {
-  // out[rows, columns] = a[rows, depth] b[depth, columns], or += it; b has unit stride along its
-  // columns.
+  // out[rows, columns] = scale * a[rows, depth] b[depth, columns], or += a b; b has unit stride
+  // along its columns. The bits of a number depend on its row and column alone, and a and b may
+  // change places.
   void (*multiply)(T* out, int64_t out_stride, Strided<T> a, const T* b, int64_t b_stride,
-                   int64_t rows, int64_t columns, int64_t depth, bool accumulate);
-  // maximum[lane] = max(maximum[lane], factor * max over rows of x)
-  void (*lane_maximum)(T* maximum, const T* x, int64_t stride, int64_t rows, int64_t lanes,
-                       T factor);
-  // x = exp(factor * x - shift[lane]), exp() as in exponential.h; sum[lane] = sum over rows of it
-  void (*lane_exp)(T* x, int64_t stride, int64_t rows, int64_t lanes, T factor, const T* shift,
-                   T* sum);
+                   int64_t rows, int64_t columns, int64_t depth, T scale, bool accumulate);
+  // maximum[lane] = max(maximum[lane], max over rows of x)
+  void (*lane_maximum)(T* maximum, const T* x, int64_t stride, int64_t rows, int64_t lanes);
+  // x = exp(x - shift[lane]), exp() as in exponential.h; sum[lane] = sum over rows of it
+  void (*lane_exp)(T* x, int64_t stride, int64_t rows, int64_t lanes, const T* shift, T* sum);
 };
 
 // The kernels of the best instruction set: see capability.h.
@@ -48,7 +47,8 @@ using BFloat16Pair = uint32_t;
 struct BFloat16PairKernels {
   // The product of TileKernels::multiply, with sums of float.
   void (*multiply)(float* out, int64_t out_stride, Strided<BFloat16Pair> a, const BFloat16Pair* b,
-                   int64_t b_stride, int64_t rows, int64_t columns, int64_t depth, bool accumulate);
+                   int64_t b_stride, int64_t rows, int64_t columns, int64_t depth, float scale,
+                   bool accumulate);
   // out[r, c] pairs rows 2r and 2r + 1 of x; the last of an odd number is paired with zeros.
   void (*pair_rows)(BFloat16Pair* out, int64_t out_stride, const uint16_t* x, int64_t stride,
                     int64_t rows, int64_t columns);

@@ -167,6 +167,8 @@ class DeviceContext {
 #endif
     return rounded;
   }
+  // a * b, rounded; never a part of a fused multiply-add.
+  PACO_DEVICE float multiply(float a, float b) const { return __fmul_rn(a, b); }
   // 2^x, accurate to two units in the last place; 0 below the normal range.
   PACO_DEVICE float exp2(float x) const {
     float result = 0;

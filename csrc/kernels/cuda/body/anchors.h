@@ -136,19 +136,23 @@ PACO_DEVICE void finish_anchors(Context& context, const DeviceProblem& problem,
   // L_i joins pairs and centers under one maximum. gamma weighs exponentials, so 0 is no special
   // case but for the maximum, in which pairs without weight have no say.
   const float gamma = problem.gamma;
-  const float pair_logarithm = pair_maximum * kLn2;
-  float maximum = fmaxf(gamma > 0 ? pair_logarithm : -INFINITY, center_maximum);
+  const double pair_logarithm = pair_maximum * kLn2;
+  double maximum = center_maximum;
+  if (gamma > 0 && pair_logarithm > maximum) maximum = pair_logarithm;
   if (maximum == -INFINITY) maximum = 0;
-  const float pair_scale = gamma > 0 ? gamma * expf(pair_logarithm - maximum) : 0.0f;
-  const float partition = pair_scale * sums[0] + expf(center_maximum - maximum) * sums[3];
-  const float log_partition = maximum + logf(partition);
+  const auto below_maximum = [&](double logarithm) {
+    return expf(static_cast<float>(logarithm - maximum));
+  };
+  const float pair_scale = gamma > 0 ? gamma * below_maximum(pair_logarithm) : 0.0f;
+  const float partition = pair_scale * sums[0] + below_maximum(center_maximum) * sums[3];
+  const double log_partition = maximum + logf(partition);
 
   const float positives = sums[1] - 1;  // the class without the anchor itself
   const float alpha = problem.alpha;
   const float beta = problem.beta;
   const float temperature = problem.temperature;
   const float pair_weight = beta + alpha * positives;
-  float log_likelihood = alpha * (sums[2] / temperature - positives * log_partition);
+  double log_likelihood = alpha * (sums[2] / temperature - positives * log_partition);
   if (logits != nullptr) {
     const float label_logit = context.to_float(logits[label]);
     float target_logit = label_logit;
@@ -163,7 +167,9 @@ PACO_DEVICE void finish_anchors(Context& context, const DeviceProblem& problem,
   const bool idle = pair_weight == 0;
   if (thread == 0) {
     const float base_temperature = problem.base_temperature;
-    float loss = idle ? 0.0f : -(temperature / base_temperature) * log_likelihood / pair_weight;
+    float loss =
+        idle ? 0.0f
+             : static_cast<float>(-(temperature / base_temperature) * log_likelihood / pair_weight);
     float poison = 0.0f * sums[0] + sums[5];
     if (problem.anchor_weight != nullptr) {
       const float weight = problem.anchor_weight[anchor];
@@ -171,13 +177,14 @@ PACO_DEVICE void finish_anchors(Context& context, const DeviceProblem& problem,
       poison = fmaf(weight, 0.0f, poison);
     }
     scratch.anchor_loss[anchor] = loss + poison;
-    static_cast<float*>(output.log_partition)[anchor] = log_partition;
+    output.log_partition[anchor] = log_partition;
     static_cast<float*>(output.pair_weight)[anchor] = pair_weight;
   }
   auto* const anchor_grad = static_cast<float*>(output.anchor_grad);
   if (anchor_grad != nullptr) {
-    const float exp_scale = pair_scale * expf(maximum - log_partition);
-    const float positive_scale = alpha / pair_weight;
+    const float exp_scale = pair_scale / partition;
+    // Without positives alpha / W may be any number.
+    const float positive_scale = positives > 0 ? alpha / pair_weight : 0.0f;
     for (int d = thread; d < dim; d += context.num_threads()) {
       anchor_grad[anchor * dim + d] =
           idle ? 0.0f : exp_scale * memory.exp_row[d] - positive_scale * memory.positive_row[d];

@@ -23,7 +23,7 @@ PACO_DEVICE void center_gradient(Context& context, const DeviceProblem& problem,
       static_cast<Logit*>(gradients.grad_center_logits) + anchor * problem.num_classes;
 
   const float pair_weight = static_cast<const float*>(gradients.pair_weight)[anchor];
-  const float log_partition = static_cast<const float*>(gradients.log_partition)[anchor];
+  const Split log_partition(gradients.log_partition[anchor]);
   const bool idle = pair_weight == 0;
   const float scale = *static_cast<const float*>(gradients.grad_loss) *
                       anchor_scale(problem, pair_weight, anchor) * problem.temperature /
@@ -48,7 +48,10 @@ PACO_DEVICE void center_gradient(Context& context, const DeviceProblem& problem,
       const int64_t c = first + i * context.num_threads();
       if (c >= end) continue;
       const float share = c == label ? label_share : other_share;
-      context.assign(gradient[c], idle ? 0.0f : scale * (expf(batch[i] - log_partition) - share));
+      context.assign(
+          gradient[c],
+          idle ? 0.0f
+               : scale * (expf((batch[i] - log_partition.high) - log_partition.low) - share));
     }
   }
 }

@@ -112,7 +112,7 @@ PACO_DEVICE void sum_classes(Context& context, const DeviceProblem& problem,
               values[i] = rows[i] == nullptr ? 0.0f : context.to_float(rows[i][d]);
             }
             float& sum = sums[anchor * dim + d];
-            sum = (((sum + values[0]) + values[1]) + values[2]) + values[3];
+            sum += (values[0] + values[1]) + (values[2] + values[3]);
           }
         }
       }

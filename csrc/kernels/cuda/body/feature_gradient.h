@@ -27,7 +27,8 @@ PACO_DEVICE float largest_anchor_weight(Context& context, const DeviceProblem& p
 
 // One column of the in-batch block: an anchor, what its pairs are made of.
 struct AnchorColumn {
-  float log2_partition;  // L_i log2(e); infinite where pair_scale is 0
+  float log2_high;  // L_i log2(e), the sum of two; infinite where pair_scale is 0
+  float log2_low;
   float pair_scale;      // gamma, weighted
   float positive_scale;  // alpha / W_i, weighted
   int64_t label;
@@ -55,14 +56,14 @@ PACO_DEVICE void feature_gradient(Context& context, const DeviceProblem& problem
   const int lane = context.lane();
   const auto features = feature_rows<Element>(problem, problem.num_rows);
   const auto anchors = feature_rows<Element>(problem, problem.num_anchors);
-  const auto* const log_partition = static_cast<const float*>(gradients.log_partition);
+  const auto* const log_partition = gradients.log_partition;
   const auto* const pair_weights = static_cast<const float*>(gradients.pair_weight);
   const auto* const anchor_grad = static_cast<const float*>(gradients.anchor_grad);
   const float alpha = problem.alpha;
   const float gamma = problem.gamma;
   const int64_t first_row = context.block_x() * kPairRows;
   const int64_t num_tiles = divide_up(problem.num_anchors, kColumns);
-  const float scale = kLog2E / problem.temperature;
+  const float scale = static_cast<float>(kLog2E) / problem.temperature;
 
   // The unit of the weights of pairs, none of which is above the largest of an anchor. Comes first
   // because ptxas spills otherwise.
@@ -93,20 +94,23 @@ PACO_DEVICE void feature_gradient(Context& context, const DeviceProblem& problem
     }
     context.commit_copies();
     for (int i = context.thread(); i < kColumns; i += context.num_threads()) {
-      AnchorColumn column{0, 0, 0, -1};
+      AnchorColumn column{INFINITY, 0, 0, 0, -1};
       const int64_t anchor = first_column + i;
       if (anchor < problem.num_anchors) {
         const float pair_weight = pair_weights[anchor];
         const float weight = unit * anchor_scale(problem, pair_weight, anchor);
         if (pair_weight != 0) {
-          column.log2_partition = log_partition[anchor] * kLog2E;
           column.pair_scale = weight * gamma;
+          // Pairs without gamma are not in L, and exp(p - L) may be beyond any number.
+          if (column.pair_scale > 0) {
+            const Split log2_partition(log_partition[anchor] * kLog2E);
+            column.log2_high = log2_partition.high;
+            column.log2_low = log2_partition.low;
+          }
           column.positive_scale = weight * alpha / pair_weight;
           column.label = problem.labels[anchor];
         }
       }
-      // Pairs without gamma are not in L, and exp(p - L) may be beyond any number.
-      if (column.pair_scale == 0) column.log2_partition = INFINITY;
       memory.anchors(tile)[i] = column;
     }
     context.template wait_copies<1>();
@@ -125,7 +129,8 @@ PACO_DEVICE void feature_gradient(Context& context, const DeviceProblem& problem
       PACO_UNROLL
       for (int r = 0; r < 2; ++r) {
         float& pair = pairs[r][slot];
-        const float exponential = context.exp2(fmaf(pair, scale, -anchor.log2_partition));
+        const float exponential =
+            context.exp2((context.multiply(pair, scale) - anchor.log2_high) - anchor.log2_low);
         pair = anchor.pair_scale * exponential;
         if (row_label[r] == anchor.label) pair -= anchor.positive_scale;
         if (row[r] == first_column + column) pair = 0;

@@ -14,7 +14,7 @@ constexpr int kMaxShares = 256;
 // [share, A] or [share, A, D].
 struct ForwardScratch {
   int num_shares;
-  float* maximum;      // of p_ij log2(e), less kLog2WeightUnit; -infinity without a pair
+  float* maximum;      // of p_ij log2(e); -infinity without a pair
   float* exp_sum;      // sum_j 2^(p_ij log2(e) - maximum)
   float* exp_rows;     // the same sum of 2^(...) z_j; null where no gradient is wanted
   int* class_counts;   // rows of the anchor's class; written for the first anchor of a class among

@@ -17,11 +17,13 @@ namespace paco::cuda {
 // leave.
 inline int choose_num_shares(int64_t num_anchors, int64_t num_columns, int64_t resident_blocks) {
   constexpr int64_t kUnit = 128;  // columns; a share of less is not worth its sums
+  // In units: a float sum of more, one after another, has rounded too often.
+  constexpr int64_t kMaxShare = 256;
   const int64_t anchor_blocks = divide_up(num_anchors, kPairRows);
   const int64_t units = divide_up(num_columns, kUnit);
-  int64_t best_shares = 1;
+  int64_t best_shares = smaller(divide_up(units, kMaxShare), kMaxShares);
   int64_t best_cost = INT64_MAX;
-  for (int64_t shares = 1; shares <= smaller(units, kMaxShares); ++shares) {
+  for (int64_t shares = best_shares; shares <= smaller(units, kMaxShares); ++shares) {
     const int64_t waves = divide_up(anchor_blocks * shares, resident_blocks);
     const int64_t cost = waves * (divide_up(units, shares) + 1);
     if (cost < best_cost) {

@@ -26,7 +26,7 @@ PACO_DEVICE void stream_pairs(Context& context, const DeviceProblem& problem,
   const int64_t num_anchors = problem.num_anchors;
   const int64_t first_anchor = context.block_x() * kPairRows;
   const int64_t share = context.block_y();
-  const float scale = kLog2E / problem.temperature;
+  const float scale = static_cast<float>(kLog2E) / problem.temperature;
 
   // The tiles of this share. A tile is of the features or of the queue, never of both.
   const int64_t queue_rows = valid_queue_rows(problem);
@@ -84,7 +84,10 @@ PACO_DEVICE void stream_pairs(Context& context, const DeviceProblem& problem,
       float tile_maximum = -INFINITY;
       PACO_UNROLL
       for (int slot = 0; slot < slots(kColumns); ++slot) {
+        // The logit in units of log 2, rounded once: maximum, exponential and backward pass see one
+        // number.
         float& pair = pairs[r][slot];
+        pair = context.multiply(pair, scale);
         poison[r] = fmaf(pair, 0.0f, poison[r]);
         if (masked) {
           const int column = Product::pair_column(slot, lane);
@@ -92,7 +95,7 @@ PACO_DEVICE void stream_pairs(Context& context, const DeviceProblem& problem,
         }
         tile_maximum = fmaxf(tile_maximum, pair);
       }
-      const float new_maximum = fmaxf(maximum[r], quad_maximum(context, tile_maximum) * scale);
+      const float new_maximum = fmaxf(maximum[r], quad_maximum(context, tile_maximum));
       // An anchor without any pair so far has no maximum to subtract.
       const float shift = new_maximum == -INFINITY ? 0.0f : new_maximum;
       const float rescale = context.exp2(maximum[r] - shift);
@@ -100,8 +103,9 @@ PACO_DEVICE void stream_pairs(Context& context, const DeviceProblem& problem,
       exp_sum[r] *= rescale;
       PACO_UNROLL
       for (int slot = 0; slot < slots(kColumns); ++slot) {
-        pairs[r][slot] =
-            context.exp2(fmaf(pairs[r][slot], scale, Product::kLog2WeightUnit - shift));
+        const float exponent = pairs[r][slot] - shift;
+        pairs[r][slot] = context.exp2(
+            Product::kLog2WeightUnit > 0 ? exponent + Product::kLog2WeightUnit : exponent);
         exp_sum[r] += pairs[r][slot];
       }
       PACO_UNROLL
@@ -113,6 +117,7 @@ PACO_DEVICE void stream_pairs(Context& context, const DeviceProblem& problem,
     context.sync();  // the next but one tile goes where this one is
   }
 
+  constexpr float kUnit = 1.0f / (1 << static_cast<int>(Product::kLog2WeightUnit));
   PACO_UNROLL
   for (int r = 0; r < 2; ++r) {
     const float sum = quad_sum(context, exp_sum[r] + poison[r]);
@@ -120,14 +125,14 @@ PACO_DEVICE void stream_pairs(Context& context, const DeviceProblem& problem,
     if (anchor >= num_anchors) continue;
     const int64_t at = share * num_anchors + anchor;
     if (lane % 4 == 0) {
-      scratch.maximum[at] = maximum[r] - Product::kLog2WeightUnit;
-      scratch.exp_sum[at] = sum;
+      scratch.maximum[at] = maximum[r];
+      scratch.exp_sum[at] = sum * kUnit;
     }
     if (scratch.exp_rows != nullptr) {
       PACO_UNROLL
       for (int slot = 0; slot < slots(kDim); ++slot) {
         const int column = Product::value_column(slot, lane);
-        if (column < dim) scratch.exp_rows[at * dim + column] = exp_rows[r][slot];
+        if (column < dim) scratch.exp_rows[at * dim + column] = exp_rows[r][slot] * kUnit;
       }
     }
   }

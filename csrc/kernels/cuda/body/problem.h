@@ -24,8 +24,18 @@
 // see to it where a maximum or an exponential would swallow it.
 namespace paco::cuda {
 
-constexpr float kLog2E = 1.4426950408889634f;
-constexpr float kLn2 = 0.6931471805599453f;
+constexpr double kLog2E = 1.4426950408889634;
+constexpr double kLn2 = 0.6931471805599453;
+
+// A number of double as the sum of two floats: x - high - low knows differences that x -
+// float(number) would round away.
+struct Split {
+  float high;
+  float low;
+
+  PACO_HOST_DEVICE explicit Split(double number)
+      : high(static_cast<float>(number)), low(static_cast<float>(number - high)) {}
+};
 
 // The problem as the launches hand it to every kernel: scalars in float, because GPUs have few
 // units that convert float64. Made of a PaCoLossProblem there, and nowhere else.

@@ -152,23 +152,21 @@ Result definition(const Problem& p) {
 template <typename T>
 Result run(const Problem& p, const Threads& threads) {
   const PaCoLossProblem& q = p.plain;
-  std::vector<T> state(2 * q.num_anchors + q.num_anchors * q.dim);
-  T* const log_partition = state.data();
-  T* const pair_weight = log_partition + q.num_anchors;
+  std::vector<double> log_partition(q.num_anchors);
+  std::vector<T> state(q.num_anchors + q.num_anchors * q.dim);
+  T* const pair_weight = state.data();
   T* const anchor_grad = pair_weight + q.num_anchors;
   T loss = 0;
-  cpu::paco_loss_forward(q, {&loss, log_partition, pair_weight, anchor_grad}, threads);
+  cpu::paco_loss_forward(q, {&loss, log_partition.data(), pair_weight, anchor_grad}, threads);
   T loss_alone = 0;
-  std::vector<T> no_state(2 * q.num_anchors);
-  cpu::paco_loss_forward(
-      q, {&loss_alone, no_state.data(), no_state.data() + q.num_anchors, nullptr}, threads);
+  cpu::paco_loss_forward(q, {&loss_alone, log_partition.data(), pair_weight, nullptr}, threads);
   EXPECT_TRUE(loss == loss_alone || (std::isnan(loss) && std::isnan(loss_alone)));
 
   const T grad_loss = static_cast<T>(p.grad_loss);
   std::vector<char> grad_features(q.num_rows * q.dim * element_bytes(q.type));
   std::vector<char> grad_logits(q.num_anchors * q.num_classes * element_bytes(q.center_type));
   cpu::paco_loss_backward(q,
-                          {&grad_loss, log_partition, pair_weight, anchor_grad,
+                          {&grad_loss, log_partition.data(), pair_weight, anchor_grad,
                            grad_features.data(), q.num_classes > 0 ? grad_logits.data() : nullptr},
                           threads);
   Result result{static_cast<double>(loss), std::vector<double>(q.num_rows * q.dim),

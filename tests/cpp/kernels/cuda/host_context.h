@@ -193,6 +193,10 @@ class HostContext {
     const bool is_finite = (bits & 0x7f800000u) != 0x7f800000u;
     return is_finite ? (bits + 0x1000u) & ~0x1fffu : bits;
   }
+  static float multiply(float a, float b) {
+    const volatile float product = a * b;
+    return product;
+  }
   static float exp2(float x) { return std::exp2(x); }
   static uint32_t float_bits(float value) { return std::bit_cast<uint32_t>(value); }
   static float bits_to_float(uint32_t bits) { return std::bit_cast<float>(bits); }

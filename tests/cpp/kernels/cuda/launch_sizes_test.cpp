@@ -20,6 +20,7 @@ TEST(ChooseNumSharesTest, IsInRangeAndLeavesNoShareWithoutColumns) {
     ASSERT_GE(shares, 1);
     ASSERT_LE(shares, kMaxShares);
     ASSERT_LE(shares, divide_up(columns, 128));
+    ASSERT_LE(divide_up(divide_up(columns, 128), shares), 256);  // float sums are no longer
   }
 }
 

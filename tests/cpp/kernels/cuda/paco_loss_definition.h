@@ -1,6 +1,7 @@
 // The definition of paco_loss and of its derivatives in float64, pair by pair.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <vector>
@@ -13,7 +14,7 @@ namespace paco::cuda {
 template <typename Number>
 struct Results {
   Number loss;
-  std::vector<Number> log_partition;
+  std::vector<double> log_partition;
   std::vector<Number> pair_weight;
   std::vector<Number> anchor_grad;
   std::vector<Number> grad_features;
@@ -49,12 +50,10 @@ Results<double> define(const RandomProblem<Product>& problem) {
                           std::vector<double>(num_anchors * num_classes)};
   for (size_t i = 0; i < num_anchors; ++i) {
     std::vector<double> pairs(rows.size());
-    double partition = 0;
     double positives = 0;
     for (size_t j = 0; j < rows.size(); ++j) {
       for (size_t d = 0; d < dim; ++d) pairs[j] += rows[i][d] * rows[j][d] / settings.temperature;
       if (j == i) continue;
-      partition += settings.gamma * std::exp(pairs[j]);
       positives += labels[j] == labels[i];
     }
     const auto target = [&](size_t c) {
@@ -64,8 +63,17 @@ Results<double> define(const RandomProblem<Product>& problem) {
     const auto logit = [&](size_t c) -> double {
       return problem.center_logits[i * num_classes + c];
     };
-    for (size_t c = 0; c < num_classes; ++c) partition += std::exp(logit(c));
-    const double log_partition = std::log(partition);
+    double maximum = -kInfinity;
+    for (size_t j = 0; j < rows.size(); ++j) {
+      if (j != i && settings.gamma > 0) maximum = std::max(maximum, pairs[j]);
+    }
+    for (size_t c = 0; c < num_classes; ++c) maximum = std::max(maximum, logit(c));
+    double partition = 0;
+    for (size_t j = 0; j < rows.size(); ++j) {
+      if (j != i) partition += settings.gamma * std::exp(pairs[j] - maximum);
+    }
+    for (size_t c = 0; c < num_classes; ++c) partition += std::exp(logit(c) - maximum);
+    const double log_partition = partition > 0 ? maximum + std::log(partition) : -kInfinity;
     const double weight = beta + settings.alpha * positives;
     results.log_partition[i] = log_partition;
     results.pair_weight[i] = weight;

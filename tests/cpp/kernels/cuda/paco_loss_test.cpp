@@ -12,7 +12,8 @@ namespace paco::cuda {
 namespace {
 
 // Errors relative to the largest entry, or to `scale` if that is more.
-void expect_close(const std::string& name, const std::vector<float>& actual,
+template <typename Number>
+void expect_close(const std::string& name, const std::vector<Number>& actual,
                   const std::vector<double>& expected, double tolerance, double scale) {
   ASSERT_EQ(actual.size(), expected.size()) << name;
   double largest = scale;
@@ -58,7 +59,7 @@ class PaCoLossTest : public ::testing::Test {
     const double tolerance = kGradientTolerance<Product>;
     const double scale = 0.1 / static_cast<double>(settings.anchors);
     const auto& results = actual.results;
-    expect_close("loss", {results.loss}, {expected.loss}, 2e-5, 0.1);
+    expect_close<float>("loss", {results.loss}, {expected.loss}, 2e-5, 0.1);
     expect_close("log_partition", results.log_partition, expected.log_partition, 1e-5, 1);
     expect_close("pair_weight", results.pair_weight, expected.pair_weight, 1e-6, 0);
     expect_close("anchor_grad", results.anchor_grad, expected.anchor_grad, tolerance, 0.1);
@@ -114,6 +115,17 @@ TYPED_TEST(PaCoLossTest, WideTile) {
 
 TYPED_TEST(PaCoLossTest, WidestTile) {
   this->expect_as_defined({.rows = 10, .anchors = 10, .dim = 200, .queue = 70, .shares = 1});
+}
+
+// Logits of 1e5 and 1e8: float rounds them by more than the logarithm of a sum.
+TYPED_TEST(PaCoLossTest, LargeLogits) {
+  this->expect_as_defined({.temperature = 1e-5f, .base_temperature = 1});
+  this->expect_as_defined({.centers = false, .temperature = 1e-8f, .base_temperature = 1});
+}
+
+TYPED_TEST(PaCoLossTest, AnchorsWithoutPositivesAndALittleBeta) {
+  this->expect_as_defined({.classes = 90, .alpha = 1, .beta = 1e-8f});
+  this->expect_as_defined({.classes = 90, .queue = 0, .alpha = 1e10f, .beta = 1e-35f});
 }
 
 TYPED_TEST(PaCoLossTest, OneClass) { this->expect_as_defined({.classes = 1}); }
