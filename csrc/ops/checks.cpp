@@ -3,6 +3,7 @@
 #include <c10/util/Exception.h>
 
 #include <cmath>
+#include <limits>
 
 #include "center_logits_arguments.h"
 #include "paco_loss_arguments.h"
@@ -56,6 +57,24 @@ void check_labels(const char* caller, const char* name, const at::Tensor& labels
   check_device(caller, name, labels, rows_name, rows);
 }
 
+// Kernels compute with these numbers in the dtype of the sums, where they must not vanish, and
+// their products with the number of rows not overflow.
+void check_computable(const PaCoLossOptions& options, c10::ScalarType dtype) {
+  if (dtype == at::kDouble) return;
+  static constexpr double kSmallest = std::numeric_limits<float>::min();
+  static constexpr double kLargest = 1e30;
+  const auto check = [](const char* name, double value) {
+    PACO_CHECK(kLoss, value == 0 || (value >= kSmallest && value <= kLargest), name,
+               " must be 0 or ", "between ", kSmallest, " and ", kLargest,
+               " unless features are float64, got ", value);
+  };
+  check("alpha", options.alpha);
+  check("beta", options.beta);
+  check("gamma", options.gamma);
+  check("temperature", options.temperature);
+  check("base_temperature", options.base_temperature.value_or(options.temperature));
+}
+
 // The arguments that forward and backward pass have in common.
 void check_anchors(const at::Tensor& features, const at::Tensor& labels,
                    const OptionalTensor& center_logits, const OptionalTensor& anchor_weight,
@@ -65,6 +84,7 @@ void check_anchors(const at::Tensor& features, const at::Tensor& labels,
              "features must be [M, D] with at least one row and column, got ",
              features.sym_sizes());
   check_dtype(kLoss, "features", features);
+  check_computable(options, accumulate_type(features.scalar_type()));
   check_labels(kLoss, "labels", labels, "features", features);
   PACO_CHECK(kLoss, num_anchors >= 1 && num_anchors <= features.sym_size(0),
              "num_anchors must lie between 1 and the rows of features ", features.sym_sizes(),

@@ -262,11 +262,15 @@ HARD: dict[str, Callable[[], Problem]] = {
         **rows_of_norm(1),
         "center_logits": 1e8 + 8 * torch.randint(3, (32, 5)).float(),
     },
-    **{f"beta {beta:g}": lambda b=beta: lonely_anchors(b) for beta in (1e-3, 1e-6, 1e-8, 1e-38)},
+    **{f"beta {beta:g}": lambda b=beta: lonely_anchors(b) for beta in (1e-3, 1e-6, 1e-8, 2e-38)},
     "a positive beside a row 1e5 times as long": lambda: {
         **lonely_anchors(1e-3),
         "features": unit_rows(9, 16, torch.float32) * torch.tensor([1, 1e-5] * 4 + [1])[:, None],
     },
+    "alpha 1e-38": lambda: {**lonely_anchors(1.0), "alpha": 2e-38},
+    "alpha 1e30": lambda: {**lonely_anchors(1e-37), "alpha": 1e30},
+    "gamma 1e-38": lambda: {**lonely_anchors(1.0), "gamma": 2e-38, "temperature": 0.003},
+    "gamma 1e30": lambda: {**lonely_anchors(1.0), "gamma": 1e30},
     "300,000 equal rows of one class": lambda: class_of_many(32),
 }
 

@@ -385,7 +385,15 @@ def arguments_of(problem):
 def halves(rng):
     """Arguments of paco_loss_forward but for its flag, and of paco_loss_backward."""
     problem = draw_loss(
-        rng, torch.float32, rows=10, anchors=6, classes=3, queue=7, centers=True, weighted=True, alpha=0.3
+        rng,
+        torch.float32,
+        rows=10,
+        anchors=6,
+        classes=3,
+        queue=7,
+        centers=True,
+        weighted=True,
+        alpha=0.3,
     )
     problem.setdefault("base_temperature", problem["temperature"])
     problem.setdefault("num_valid", None)
@@ -499,6 +507,15 @@ BAD_INPUTS = [
     bad("beta nan", r"beta\b.*nan", beta=nan),
     bad("gamma negative", r"gamma\b.*-0\.5", gamma=-0.5),
     bad("gamma nan", r"gamma\b.*nan", gamma=nan),
+    bad("alpha that vanishes", r"alpha\b.*1e-46", alpha=1e-46),
+    bad("alpha that overflows", r"alpha\b.*1e\+38", alpha=1e38),
+    bad("beta that vanishes", r"beta\b.*1e-46", beta=1e-46),
+    bad("gamma that vanishes", r"gamma\b.*1e-50", gamma=1e-50),
+    bad("gamma that is subnormal", r"gamma\b.*1e-40", gamma=1e-40),
+    bad("gamma that overflows", r"gamma\b.*1e\+50", gamma=1e50),
+    bad("temperature that vanishes", r"temperature\b.*1e-40", temperature=1e-40),
+    bad("temperature that overflows", r"temperature\b.*1e\+39", temperature=1e39),
+    bad("base temperature that vanishes", r"base_temperature\b.*1e-46", base_temperature=1e-46),
     bad("no weight at all", r"alpha\b.*\bbeta\b.*\b0\b", alpha=0.0, beta=0.0),
     bad("no centers and no alpha", r"alpha\b.*\b0\b", alpha=0.0, center_logits=None),
     bad("no centers and no gamma", r"gamma\b.*\b0\b", gamma=0.0, center_logits=None),
@@ -585,6 +602,11 @@ def test_bad_input(rng, change, message, gradients):
         problem[name] = value(problem[name].detach()) if callable(value) else value
     with pytest.raises(ValueError, match=re.compile(f"^paco_loss: .*{message}", re.DOTALL)):
         paco.paco_loss(**problem)
+
+
+def test_scalars_out_of_range_for_float32_are_right_in_float64(rng, device):
+    problem = draw_loss(rng, rows=8, classes=3, centers=True, alpha=1e-46, beta=1e-50, gamma=1e-44)
+    assert_as_defined(problem, device)
 
 
 def test_labels_without_centers_may_be_any_class_number(rng):

@@ -18,6 +18,7 @@ PACO_DEVICE void stream_pairs(Context& context, const DeviceProblem& problem,
                               const ForwardScratch& scratch) {
   using Element = typename Product::Element;
   constexpr int kColumns = Product::kColumns;
+  constexpr float kWeightUnit = 1 << static_cast<int>(Product::kLog2WeightUnit);
   const PairMemory<Product, kDim> memory{context.shared_memory()};
   const auto* const features = static_cast<const Element*>(problem.features);
   const auto* const queue = static_cast<const Element*>(problem.queue);
@@ -84,10 +85,7 @@ PACO_DEVICE void stream_pairs(Context& context, const DeviceProblem& problem,
       float tile_maximum = -INFINITY;
       PACO_UNROLL
       for (int slot = 0; slot < slots(kColumns); ++slot) {
-        // The logit in units of log 2, rounded once: maximum, exponential and backward pass see one
-        // number.
         float& pair = pairs[r][slot];
-        pair = context.multiply(pair, scale);
         poison[r] = fmaf(pair, 0.0f, poison[r]);
         if (masked) {
           const int column = Product::pair_column(slot, lane);
@@ -95,7 +93,10 @@ PACO_DEVICE void stream_pairs(Context& context, const DeviceProblem& problem,
         }
         tile_maximum = fmaxf(tile_maximum, pair);
       }
-      const float new_maximum = fmaxf(maximum[r], quad_maximum(context, tile_maximum));
+      // A logit, in units of log 2, is rounded once: maximum, exponential and backward pass see one
+      // number.
+      const float new_maximum =
+          fmaxf(maximum[r], context.multiply(quad_maximum(context, tile_maximum), scale));
       // An anchor without any pair so far has no maximum to subtract.
       const float shift = new_maximum == -INFINITY ? 0.0f : new_maximum;
       const float rescale = context.exp2(maximum[r] - shift);
@@ -103,10 +104,9 @@ PACO_DEVICE void stream_pairs(Context& context, const DeviceProblem& problem,
       exp_sum[r] *= rescale;
       PACO_UNROLL
       for (int slot = 0; slot < slots(kColumns); ++slot) {
-        const float exponent = pairs[r][slot] - shift;
-        pairs[r][slot] = context.exp2(
-            Product::kLog2WeightUnit > 0 ? exponent + Product::kLog2WeightUnit : exponent);
-        exp_sum[r] += pairs[r][slot];
+        const float exponential = context.exp2(context.multiply(pairs[r][slot], scale) - shift);
+        exp_sum[r] += exponential;
+        pairs[r][slot] = exponential * kWeightUnit;
       }
       PACO_UNROLL
       for (int slot = 0; slot < slots(kDim); ++slot) exp_rows[r][slot] *= rescale;
@@ -117,7 +117,6 @@ PACO_DEVICE void stream_pairs(Context& context, const DeviceProblem& problem,
     context.sync();  // the next but one tile goes where this one is
   }
 
-  constexpr float kUnit = 1.0f / (1 << static_cast<int>(Product::kLog2WeightUnit));
   PACO_UNROLL
   for (int r = 0; r < 2; ++r) {
     const float sum = quad_sum(context, exp_sum[r] + poison[r]);
@@ -126,13 +125,14 @@ PACO_DEVICE void stream_pairs(Context& context, const DeviceProblem& problem,
     const int64_t at = share * num_anchors + anchor;
     if (lane % 4 == 0) {
       scratch.maximum[at] = maximum[r];
-      scratch.exp_sum[at] = sum * kUnit;
+      scratch.exp_sum[at] = sum;
     }
     if (scratch.exp_rows != nullptr) {
       PACO_UNROLL
       for (int slot = 0; slot < slots(kDim); ++slot) {
         const int column = Product::value_column(slot, lane);
-        if (column < dim) scratch.exp_rows[at * dim + column] = exp_rows[r][slot] * kUnit;
+        if (column < dim)
+          scratch.exp_rows[at * dim + column] = exp_rows[r][slot] * (1 / kWeightUnit);
       }
     }
   }
