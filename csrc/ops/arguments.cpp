@@ -33,6 +33,10 @@ StridedArray read(const at::Tensor& tensor) {
 
 }  // namespace
 
+at::Tensor apart_from(const at::Tensor& written, const at::Tensor& values) {
+  return values.is_alias_of(written) ? values.clone() : values;
+}
+
 QueueEnqueueProblem queue_enqueue_problem(const QueueEnqueueArguments& args) {
   return {
       .queue_type = element_type(args.queue),

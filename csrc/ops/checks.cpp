@@ -2,8 +2,11 @@
 
 #include <c10/util/Exception.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
+#include <vector>
 
 #include "center_logits_arguments.h"
 #include "paco_loss_arguments.h"
@@ -18,6 +21,11 @@ constexpr const char* kLoss = "paco_loss";
 constexpr const char* kCenters = "center_logits";
 constexpr const char* kEnqueue = "queue_enqueue_";
 
+void check_strided(const char* caller, const char* name, const at::Tensor& tensor) {
+  PACO_CHECK(caller, tensor.layout() == at::kStrided, name, " must be strided, got ",
+             tensor.layout());
+}
+
 // NaN fails every one of these comparisons, as it should.
 void check_positive(const char* caller, const char* name, double value) {
   PACO_CHECK(caller, value > 0 && std::isfinite(value), name, " must be finite and > 0, got ",
@@ -30,6 +38,7 @@ void check_not_negative(const char* caller, const char* name, double value) {
 }
 
 void check_dtype(const char* caller, const char* name, const at::Tensor& tensor) {
+  check_strided(caller, name, tensor);
   const auto dtype = tensor.scalar_type();
   PACO_CHECK(
       caller,
@@ -38,8 +47,27 @@ void check_dtype(const char* caller, const char* name, const at::Tensor& tensor)
 }
 
 void check_int64(const char* caller, const char* name, const at::Tensor& tensor) {
+  check_strided(caller, name, tensor);
   PACO_CHECK(caller, tensor.scalar_type() == at::kLong, name, " must be int64, got ",
              tensor.scalar_type());
+}
+
+// Of a tensor that is written: no two of its numbers share memory, as those of an expanded one do.
+void check_no_overlap(const char* caller, const char* name, const at::Tensor& tensor) {
+  if (tensor.unsafeGetTensorImpl()->has_symbolic_sizes_strides()) return;
+  std::vector<std::pair<int64_t, int64_t>> dims;  // stride and size
+  for (int64_t d = 0; d < tensor.dim(); ++d) {
+    if (tensor.size(d) > 1) dims.emplace_back(tensor.stride(d), tensor.size(d));
+  }
+  std::sort(dims.begin(), dims.end());
+  int64_t end = 1;  // of the numbers along the dimensions so far
+  bool overlaps = false;
+  for (const auto& [stride, size] : dims) {
+    overlaps = overlaps || stride < end;
+    end += stride * (size - 1);
+  }
+  PACO_CHECK(caller, !overlaps || tensor.numel() == 0, name, " must not overlap itself, got sizes ",
+             tensor.sizes(), " with strides ", tensor.strides());
 }
 
 void check_device(const char* caller, const char* name, const at::Tensor& tensor,
@@ -259,6 +287,9 @@ void check_queue_enqueue(const QueueEnqueueArguments& args) {
   check_vector("queue_labels", args.queue_labels, queue.sym_size(0));
   check_vector("queue_state", args.queue_state, 2);
   check_vector("labels", args.labels, keys.sym_size(0));
+  check_no_overlap(kEnqueue, "queue", queue);
+  check_no_overlap(kEnqueue, "queue_labels", args.queue_labels);
+  check_no_overlap(kEnqueue, "queue_state", args.queue_state);
 }
 
 }  // namespace paco

@@ -16,14 +16,18 @@ struct QueueEnqueueArguments {
   const at::Tensor& labels;
 };
 
+// The same values, in memory of their own where they lie in what is written.
+at::Tensor apart_from(const at::Tensor& written, const at::Tensor& values);
+
 // A kernel of queue_enqueue_ that calls a function of the struct, once it is checked.
 template <auto function>
 void queue_enqueue_adaptor(const at::Tensor& queue, const at::Tensor& queue_labels,
                            const at::Tensor& queue_state, const at::Tensor& keys,
                            const at::Tensor& labels) {
-  const QueueEnqueueArguments args{queue, queue_labels, queue_state, keys, labels};
-  check_queue_enqueue(args);
-  function(args);
+  check_queue_enqueue({queue, queue_labels, queue_state, keys, labels});
+  const at::Tensor own_keys = apart_from(queue, keys);
+  const at::Tensor own_labels = apart_from(queue_labels, labels);
+  function(QueueEnqueueArguments{queue, queue_labels, queue_state, own_keys, own_labels});
 }
 
 // Arguments as kernels take them, where they lie.

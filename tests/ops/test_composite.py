@@ -65,3 +65,22 @@ def test_enqueue_is_one_row_after_another(rng, dim):
         paco.queue_enqueue_(*fast, keys, labels)
         reference.queue_enqueue_(*slow, keys, labels)
         assert_equal(fast, slow)
+
+
+def test_keys_from_the_queue_itself_are_as_good_as_copies():
+    fast = empty_queue(60, 3, torch.float32)
+    paco.queue_enqueue_(*fast, torch.randn(77, 3), torch.arange(77))
+    slow = clone(fast)
+    for first in (0, 5, 30):
+        rows = slice(first, first + 30)
+        paco.queue_enqueue_(*fast, fast[0][rows], fast[1][rows])
+        paco.queue_enqueue_(*slow, slow[0][rows].clone(), slow[1][rows].clone())
+        assert_equal(fast, slow)
+
+
+def test_a_queue_that_overlaps_itself_is_an_error():
+    queue = empty_queue(6, 4, torch.float32)
+    with pytest.raises(ValueError, match=r"queue\b.*overlap"):
+        paco.queue_enqueue_(
+            queue[0][:1].expand(6, 4), *queue[1:], torch.randn(3, 4), torch.arange(3)
+        )

@@ -159,6 +159,16 @@ BAD_INPUTS = {
     "queue labels elsewhere": (1, r"queue_labels\b.*meta", lambda x: x.to("meta")),
     "queue state of three": (2, r"queue_state\b.*\[3\]", lambda x: torch.zeros(3).long()),
     "queue state int32": (2, r"queue_state\b.*Int", torch.Tensor.int),
+    "queue expanded": (0, r"queue\b.*overlap.*\[0, 1\]", lambda x: x[:1].expand(6, 4)),
+    "queue of windows": (0, r"queue\b.*overlap", lambda x: x.flatten().unfold(0, 4, 1)[:6]),
+    "queue sparse": (0, r"queue\b.*[Ss]parse", torch.Tensor.to_sparse),
+    "queue labels expanded": (1, r"queue_labels\b.*overlap", lambda x: x[:1].expand(6)),
+    "queue labels sparse": (1, r"queue_labels\b.*[Ss]parse", torch.Tensor.to_sparse),
+    "queue state expanded": (2, r"queue_state\b.*overlap", lambda x: x[:1].expand(2)),
+    "queue state sparse": (2, r"queue_state\b.*[Ss]parse", torch.Tensor.to_sparse),
+    "keys sparse": (3, r"keys\b.*[Ss]parse", torch.Tensor.to_sparse),
+    "keys sparse by rows": (3, r"keys\b.*[Ss]parse", torch.Tensor.to_sparse_csr),
+    "labels sparse": (4, r"labels\b.*[Ss]parse", torch.Tensor.to_sparse),
     "keys 1-d": (3, r"keys\b.*\[12\]", torch.flatten),
     "keys of another width": (3, r"keys\b.*\[3, 3\]", lambda x: x[:, :3]),
     "keys of integers": (3, r"keys\b.*Int", torch.Tensor.int),
@@ -179,6 +189,24 @@ def test_bad_input_changes_nothing(index, message, change):
     with pytest.raises(ValueError, match=f"^queue_enqueue_: .*{message}"):
         paco.queue_enqueue_(*called)
     assert_equal(arguments, before)
+
+
+def test_expanded_keys_and_labels_are_as_good_as_copies():
+    queue = empty_queue(5, 4, torch.float32)
+    paco.queue_enqueue_(*queue, torch.arange(4.0).expand(3, 4), torch.tensor([7]).expand(3))
+    assert torch.equal(queue[0][:3], torch.arange(4.0).repeat(3, 1))
+    assert queue[1].tolist() == [7, 7, 7, -1, -1]
+
+
+def test_keys_from_the_queue_itself_are_as_good_as_copies(rng, device):
+    fast = empty_queue(60, 3, torch.float32, device)
+    paco.queue_enqueue_(*fast, torch.randn(77, 3, device=device), torch.arange(77, device=device))
+    slow = clone(fast)
+    for first in (0, 5, 30):
+        rows = slice(first, first + 30)
+        paco.queue_enqueue_(*fast, fast[0][rows], fast[1][rows])
+        paco.queue_enqueue_(*slow, slow[0][rows].clone(), slow[1][rows].clone())
+        assert_equal(fast, slow)
 
 
 @pytest.mark.parametrize("key_requires_grad", [False, True])
