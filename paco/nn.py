@@ -349,7 +349,6 @@ class TrainingStep(nn.Module):
             self.queue.features,
             self.queue.labels,
             num_valid=self.queue.num_valid,
-            num_anchors=pooled.size(0),
         )
         if not torch.jit.is_scripting():
             keys, labels = gather_rows(keys, labels)

@@ -82,6 +82,13 @@ def paco_loss(
             checked without a synchronisation: a bad one trips a device-side assertion, which the
             next synchronising call reports.
     """
+    if not torch.jit.is_scripting() and torch.jit.is_tracing() and num_anchors is not None:
+        if center_logits is None:
+            raise ValueError(
+                "paco_loss: torch.jit.trace would keep num_anchors as it is in this call: leave it "
+                "out where all rows are anchors, or use torch.jit.script"
+            )
+        num_anchors = None  # the rows of center_logits, however many there will be
     return torch.ops.paco.paco_loss(
         features,
         labels,

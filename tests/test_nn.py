@@ -8,6 +8,7 @@ import torch
 from helpers.modules import new_step, saved_and_loaded, script, step_batch
 from helpers.problems import draw_loss, identical, value_and_gradients
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 import paco
 from paco import reference
@@ -514,6 +515,74 @@ def test_detached_centers_learn_and_teach_the_encoder_nothing():
     (result,) = torch.autograd.grad(loss, step.centers.weight, retain_graph=True)
     assert torch.equal(result, of_centers)
     assert torch.autograd.grad(loss, pooled, allow_unused=True) == (None,)
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_step_that_is_checkpointed_is_an_error(reentrant):
+    # The recomputation would see the queue after the enqueue, and enqueue once more.
+    step = new_step()
+    queries, keys, pooled, labels = step_batch(4)
+    loss = checkpoint(step, queries.requires_grad_(), keys, pooled, labels, use_reentrant=reentrant)
+    state = step.queue.state.clone()
+    with pytest.raises(ValueError, match="checkpoint the encoders only"):
+        loss.backward()
+    assert torch.equal(step.queue.state, state)
+
+
+def test_enqueue_that_is_checkpointed_is_an_error():
+    queue = FeatureQueue(8, 3)
+
+    def forward(x):
+        queue.enqueue(x, torch.zeros(2, dtype=torch.int64))
+        return x.exp().sum()
+
+    loss = checkpoint(forward, torch.randn(2, 3, requires_grad=True), use_reentrant=True)
+    with pytest.raises(ValueError, match=r"queue_enqueue_: .*checkpoint the encoders only"):
+        loss.backward()
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_step_of_checkpointed_encoders_is_the_step(reentrant):
+    step = new_step()
+    queries, keys, pooled, labels = step_batch(4)
+    encoder = nn.Linear(queries.size(1), queries.size(1))
+    gradients = []
+    for again in (False, True):
+        x = queries.clone().requires_grad_()
+        copied = copy.deepcopy(step)
+        z = checkpoint(encoder, x, use_reentrant=reentrant) if again else encoder(x)
+        copied(z, keys, pooled, labels).backward()
+        gradients.append(x.grad)
+    assert torch.equal(*gradients)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_traced_step_takes_other_batches():
+    step = new_step()
+    traced = torch.jit.trace(step, step_batch(4), check_trace=False)
+    step = copy.deepcopy(step)  # tracing has enqueued
+    for batch in (4, 6):
+        arguments = step_batch(batch)
+        assert torch.equal(traced(*arguments), step(*arguments))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_traced_loss_takes_other_batches_or_says_so(rng):
+    problem = draw_loss(rng, rows=8, anchors=4, centers=True, queue=None, classes=3)
+    settings = dict(alpha=0.3, temperature=0.2)
+
+    def loss(z, y, s):
+        return paco.paco_loss(z, y, s, num_anchors=s.size(0), **settings)
+
+    def supcon(z, y):
+        return paco.paco_loss(z, y, num_anchors=z.size(0) // 2, **settings)
+
+    arguments = [problem[name] for name in ("features", "labels", "center_logits")]
+    traced = torch.jit.trace(loss, arguments, check_trace=False)
+    fewer = [arguments[0][:5], arguments[1][:5], arguments[2][:3]]
+    assert torch.equal(traced(*fewer), loss(*fewer))
+    with pytest.raises(ValueError, match="num_anchors"):
+        torch.jit.trace(supcon, arguments[:2], check_trace=False)
 
 
 @pytest.mark.parametrize("rows", [5, 7, 13])

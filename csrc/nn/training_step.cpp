@@ -31,7 +31,7 @@ StepResult TrainingStepImpl::detailed(const torch::Tensor& queries, const torch:
   result.features = torch::cat({F::normalize(queries), unit_keys});
   result.center_logits = centers(detach_centers ? pooled.detach() : pooled);
   result.loss = loss(result.features, torch::cat({labels, labels}), result.center_logits,
-                     queue->features, queue->labels, queue->num_valid(), std::nullopt, num_anchors);
+                     queue->features, queue->labels, queue->num_valid());
   queue->enqueue(unit_keys, labels);
   return result;
 }

@@ -6,6 +6,7 @@
 #include <c10/core/impl/LocalDispatchKeySet.h>
 #include <torch/csrc/autograd/autograd_not_implemented_fallback.h>
 #include <torch/csrc/autograd/custom_function.h>
+#include <torch/csrc/autograd/graph_task.h>
 #include <torch/library.h>
 
 #include <vector>
@@ -78,11 +79,18 @@ class PaCoLossFunction : public torch::autograd::Function<PaCoLossFunction> {
   }
 };
 
+// Activation checkpointing repeats a forward pass inside of the backward pass, where a queue is no
+// longer that of the first time, and would be written to again.
+bool in_backward_pass() { return torch::autograd::get_current_graph_task_id() != -1; }
+
 at::Tensor loss_autograd(const PaCoLossArguments& args) {
   const bool wants_grad = at::GradMode::is_enabled();
   TORCH_CHECK_VALUE(!(wants_grad && args.anchor_weight && args.anchor_weight->requires_grad()),
                     "paco_loss: anchor_weight must not require a gradient (none flows to it); "
                     "detach it");
+  TORCH_CHECK_VALUE(!(args.queue && in_backward_pass()),
+                    "paco_loss: a loss with a queue cannot be computed again in a backward pass: "
+                    "checkpoint the encoders only, not the loss and the queue");
   return PaCoLossFunction::apply(args.features, args.center_logits, &args,
                                  wants_grad && args.features.requires_grad());
 }
@@ -94,6 +102,9 @@ void enqueue_autograd(const at::Tensor& queue, const at::Tensor& queue_labels,
                       const at::Tensor& labels) {
   TORCH_CHECK_VALUE(!queue.requires_grad(),
                     "queue_enqueue_: queue must not require a gradient (none flows to it)");
+  TORCH_CHECK_VALUE(!in_backward_pass(),
+                    "queue_enqueue_: keys cannot be enqueued in a backward pass, a second time: "
+                    "checkpoint the encoders only, not the loss and the queue");
   {
     const at::AutoDispatchBelowADInplaceOrView below_autograd;
     queue_enqueue_(queue, queue_labels, queue_state, keys, labels);
