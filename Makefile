@@ -1,5 +1,6 @@
 # make demo             trains on digits, exports, and classifies from C++: under five minutes
 # make test             every test: in Python, the toolbox's in both environments, and from C++
+# make fuzz             random problems for the loss, for FUZZ_SECONDS; SEED repeats a run
 # make lint             formatting, Python's static checks and types; make format mends the first
 # make tidy             clang-tidy, the static checks of C++: minutes
 # make docs             the Python reference, into build/docs
@@ -29,7 +30,7 @@ CMAKE_PYTHON = -DPython_EXECUTABLE="$(CURDIR)/$(BIN)/python"
 # Here warnings are errors. They are none for people who install libpaco, whose compiler may know more.
 CMAKE := CXXFLAGS=-Werror PATH="$(CURDIR)/$(BIN):$$PATH" cmake -G Ninja
 
-.PHONY: demo test test-python test-onedl test-cpp test-sanitize test-cuda-build test-cuda bench-cuda lint tidy docs format clean
+.PHONY: demo test fuzz test-python test-onedl test-cpp test-sanitize test-cuda-build test-cuda bench-cuda lint tidy docs format clean
 
 demo: .venv/paco
 	$(BIN)/python tools/demo.py
@@ -45,6 +46,10 @@ test-python: .venv/paco .venv/dev
 # The tests that depend on the toolbox, or on how paco is installed; the rest would repeat itself.
 ONEDL_TESTS = tests/mmpretrain tests/tools tests/docs/test_how_to.py tests/test_library.py \
     tests/test_cmake_package.py
+
+FUZZ_SECONDS ?= 60
+fuzz: .venv/paco .venv/dev
+	$(BIN)/python tests/ops/fuzz.py --seconds $(FUZZ_SECONDS) $(if $(SEED),--seed $(SEED))
 
 test-onedl: .venv-onedl/paco .venv-onedl/dev
 	$(ONEDL_BIN)/pytest $(ONEDL_TESTS)

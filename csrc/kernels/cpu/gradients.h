@@ -89,7 +89,7 @@ void feature_gradient(const PaCoLossProblem& problem, const std::vector<T>& scal
   std::vector<T> positive_scales(num_anchors);
   for (int64_t i = 0; i < num_anchors; ++i) {
     if (scales[i] != 0)
-      positive_scales[i] = scales[i] * static_cast<T>(problem.alpha) / pair_weight[i];
+      positive_scales[i] = scales[i] * static_cast<T>(problem.alpha / pair_weight[i]);
   }
   ClassSums<T> classes(problem.labels, problem.alpha > 0 ? num_anchors : 0, dim);
   if (problem.alpha > 0) classes.add(anchors, problem.labels, positive_scales.data(), threads);
@@ -153,7 +153,7 @@ void center_gradient(const PaCoLossProblem& problem, const std::vector<T>& scale
       if (scale == 0) {
         std::fill_n(row, num_classes, T(0));
       } else {
-        const T target_scale = scale * static_cast<T>(problem.beta) / pair_weight[i];
+        const T target_scale = scale * static_cast<T>(problem.beta / pair_weight[i]);
         kernels.exp_affine(row, row_numbers(logits, i, logits_buffer), num_classes,
                            split<T>(gradients.log_partition[i]), scale, target_scale * other);
         row[problem.labels[i]] -= target_scale * (1 - smoothing - other);

@@ -107,7 +107,7 @@ PACO_DEVICE void feature_gradient(Context& context, const DeviceProblem& problem
             column.log2_high = log2_partition.high;
             column.log2_low = log2_partition.low;
           }
-          column.positive_scale = weight * alpha / pair_weight;
+          column.positive_scale = weight * (alpha / pair_weight);
           column.label = problem.labels[anchor];
         }
       }

@@ -1,0 +1,145 @@
+"""Random problems for paco_loss at the ends of what it takes, against the definition in float64.
+
+    python tests/ops/fuzz.py                      # a minute, of a fresh seed
+    python tests/ops/fuzz.py --seed 7 --seconds 600
+    python tests/ops/fuzz.py --seed 7 --case 42   # one problem again
+
+Unlike the other random problems these have rows of any norm, temperatures and weights of any
+magnitude, long queues, many classes, and rows that are equal. A result has to be as near to the
+definition as that of plain torch.
+"""
+
+import argparse
+import random
+import re
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from helpers.problems import Problem, assert_as_good_as_torch, unit_rows
+
+DTYPES = [torch.float32, torch.float32, torch.float16, torch.bfloat16, torch.float64]
+
+
+def case_of(seed: int, number: int) -> Problem:
+    """The problem of a number: the same on every run."""
+    rng = random.Random(f"{seed} {number}")
+    torch.manual_seed(rng.getrandbits(63))
+    return draw(rng)
+
+
+def draw(rng: random.Random) -> Problem:
+    dtype = rng.choice(DTYPES)
+    kind = rng.choices(["long queue", "many classes", "plain"], [1, 3, 60])[0]
+    rows, dim = magnitude(rng, 1, 64), magnitude(rng, 1, 2048 if rng.random() < 0.2 else 128)
+    queue, classes = rng.choice([0, magnitude(rng, 1, 3000)]), magnitude(rng, 1, 200)
+    if kind == "long queue":
+        rows, dim, queue, classes = (
+            rng.randint(1, 8),
+            rng.randint(1, 32),
+            300_000,
+            rng.randint(1, 9),
+        )
+    elif kind == "many classes":
+        rows, classes = rng.randint(1, 8), 50_000
+    anchors = rng.choice([rows, rng.randint(1, rows)])
+    norm = rng.choice([1.0, 10 ** rng.uniform(-6, 4)])
+    spread = rng.choice([0, 0, rng.uniform(0, 3)])
+
+    def draw_rows(count: int) -> torch.Tensor:
+        z = unit_rows(count, dim) * norm * 10 ** (spread * (torch.rand(count, 1) - 1)).double()
+        return z.to(dtype)
+
+    features, bank = draw_rows(rows), draw_rows(queue)
+    if rng.random() < 0.3:  # rows that are equal
+        features = features[torch.randint(min(rows, 3), (rows,))]
+        bank = features[torch.randint(rows, (queue,))]
+    problem: Problem = {
+        "features": strided(features) if rng.random() < 0.2 else features,
+        "labels": torch.randint(classes, (rows,)),
+        "num_anchors": anchors,
+        "alpha": weight(rng),
+        "beta": weight(rng),
+        "gamma": weight(rng),
+        "temperature": rng.choice([10 ** rng.uniform(-2.5, 1), 10 ** rng.uniform(-9, 9)]),
+    }
+    if rng.random() < 0.5:
+        problem["base_temperature"] = 10 ** rng.uniform(-2, 2)
+    if queue:
+        problem["queue"] = strided(bank) if rng.random() < 0.2 else bank
+        problem["queue_labels"] = torch.randint(classes, (queue,))
+        if rng.random() < 0.5:
+            problem["num_valid"] = torch.tensor(rng.randint(0, queue))
+    if kind == "many classes" or rng.random() < 0.6:
+        size = rng.choice([1.0, 3.0, 10 ** rng.uniform(-3, 4)])
+        problem["center_logits"] = (size * torch.randn(anchors, classes)).to(dtype)
+        if classes > 1:
+            problem["label_smoothing"] = rng.choice([0.0, 0.1, rng.random()])
+        problem[rng.choice(["alpha", "gamma", "none"])] = rng.choice([0.0, 1.0])
+        problem.pop("none", None)
+    if rng.random() < 0.3:
+        problem["anchor_weight"] = 10 ** torch.empty(anchors).uniform_(-4, 4)
+    return problem
+
+
+def magnitude(rng: random.Random, low: int, high: int) -> int:
+    """An integer, small ones as likely as large ones."""
+    return min(high, int(low * (high / low + 1) ** rng.random()))
+
+
+def weight(rng: random.Random) -> float:
+    return rng.choice(
+        [1.0, rng.uniform(0.01, 2), 10 ** rng.uniform(-9, 3), 10 ** rng.uniform(-48, 40)]
+    )
+
+
+def strided(x: torch.Tensor) -> torch.Tensor:
+    """The same values between others."""
+    buffer = torch.full((x.size(0), x.size(1) + 3), float("nan"), dtype=x.dtype)
+    buffer[:, 1:-2] = x
+    return buffer[:, 1:-2]
+
+
+def check(seed: int, number: int, device: torch.device) -> None:
+    problem = case_of(seed, number)
+    try:
+        assert_as_good_as_torch(problem, device)
+    except ValueError as error:  # weights that float32 cannot compute with
+        beyond = [problem[name] for name in ("alpha", "beta", "gamma")]
+        assert re.search("must be 0 or between", str(error)), error
+        assert not all(x == 0 or 1.2e-38 < x < 1e30 for x in beyond), error
+    except AssertionError as error:
+        shown = {
+            name: tuple(value.shape) if isinstance(value, torch.Tensor) else value
+            for name, value in problem.items()
+        }
+        error.add_note(f"{problem['features'].dtype}, {shown}")
+        error.add_note(f"once more: python tests/ops/fuzz.py --seed {seed} --case {number}")
+        raise
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**9))
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--case", type=int, help="this problem alone")
+    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
+    options = parser.parse_args()
+    print(f"seed {options.seed}", flush=True)
+    if options.case is not None:
+        return check(options.seed, options.case, options.device)
+    end = time.monotonic() + options.seconds
+    number = 0
+    while time.monotonic() < end:
+        check(options.seed, number, options.device)
+        number += 1
+    print(f"{number} problems")
+
+
+if __name__ == "__main__":
+    main()
