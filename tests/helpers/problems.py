@@ -350,6 +350,22 @@ def assert_as_good_as_torch(problem: Problem, device: torch.device) -> None:
         )
 
 
+def assert_large_partition_is_shared(device: torch.device) -> None:
+    """Seven equal pairs of an anchor have a seventh of its partition each, here of exp(2^29).
+
+    Plain torch in float32 rounds the logarithm of 7 away beside such a logit; paco_loss does not.
+    """
+    features = torch.zeros(8, 4)
+    features[:, 0] = 2**14
+    problem = dict(
+        features=features, labels=torch.arange(8) % 3, alpha=0.5, temperature=0.5, num_anchors=8
+    )
+    problem["center_logits"] = torch.full((8, 3), 2.0**29)
+    actual = value_and_gradients(paco.paco_loss, on(device, problem))
+    expected = value_and_gradients(reference.paco_loss, cast(problem, torch.float64))
+    assert_results_close(on(torch.device("cpu"), actual), expected, problem, 1e-5)
+
+
 def identical(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
     """The same names with the same bits."""
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)

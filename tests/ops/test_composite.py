@@ -8,7 +8,14 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from helpers.problems import EDGES, HARD, assert_as_defined, assert_as_good_as_torch, draw_loss
+from helpers.problems import (
+    EDGES,
+    HARD,
+    assert_as_defined,
+    assert_as_good_as_torch,
+    assert_large_partition_is_shared,
+    draw_loss,
+)
 from helpers.queues import assert_equal, clone, empty_queue
 
 import paco
@@ -42,6 +49,10 @@ def test_edge_of_the_loss_in_float32(rng, edge):
 @pytest.mark.parametrize("problem", HARD.values(), ids=HARD.keys())
 def test_hard_loss(rng, problem):
     assert_as_good_as_torch(problem(), torch.device("cpu"))
+
+
+def test_large_partition_is_shared_by_equal_rows():
+    assert_large_partition_is_shared(torch.device("cpu"))
 
 
 @pytest.mark.parametrize(("name", "row"), [("labels", 7), ("queue_labels", 4)])

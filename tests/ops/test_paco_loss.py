@@ -14,6 +14,7 @@ from helpers.problems import (
     SEED,
     assert_as_defined,
     assert_as_good_as_torch,
+    assert_large_partition_is_shared,
     assert_results_close,
     cast,
     draw_loss,
@@ -47,6 +48,10 @@ def test_edge(rng, device, dtype, edge):
 @pytest.mark.parametrize("problem", HARD.values(), ids=HARD.keys())
 def test_hard_problem(rng, device, problem):
     assert_as_good_as_torch(problem(), device)
+
+
+def test_large_partition_is_shared_by_equal_rows(device):
+    assert_large_partition_is_shared(device)
 
 
 def test_center_logits_in_float32_beside_low_precision_features(rng, device):
@@ -442,6 +447,15 @@ def test_backward_of_a_strided_state(halves):
     ("change", "message"),
     [
         (dict(log_partition=lambda x: x.float()), "log_partition must be Double, got Float"),
+        (dict(log_partition=lambda x: x[:3]), r"center_logits must be \[num_anchors, C\]"),
+        (dict(grad_loss=lambda x: x[None]), r"grad_loss must be \[\], got \[1\]"),
+        (dict(grad_loss=lambda x: x.double()), "grad_loss must be Float, got Double"),
+        (dict(grad_loss=lambda x: x.to("meta")), "grad_loss must be on the device of features"),
+        (dict(pair_weight=lambda x: x.double()), "pair_weight must be Float, got Double"),
+        (dict(temperature=lambda x: 0.0), "temperature must be finite and > 0, got 0"),
+        (dict(base_temperature=lambda x: -1.0), "base_temperature must be finite and > 0, got -1"),
+        (dict(gamma=lambda x: -1.0), "gamma must be finite and >= 0, got -1"),
+        (dict(alpha=lambda x: 1e-46), "alpha must be 0 or between .*, got 1e-46"),
         (dict(log_partition=lambda x: x[:0]), "num_anchors must lie between 1 .* got 0"),
         (dict(pair_weight=lambda x: x[:5]), r"pair_weight must be \[6\], got \[5\]"),
         (dict(anchor_grad=lambda x: x[:0]), r"anchor_grad must be \[6, .*\], got \[0"),
@@ -456,6 +470,14 @@ def test_bad_input_of_backward(halves, change, message):
     for name, value in change.items():
         backward[name] = value(backward[name])
     with pytest.raises(ValueError, match=f"^paco_loss: {message}"):
+        torch.ops.paco.paco_loss_backward(**backward)
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_gradient_of_center_logits_that_are_not_there_is_an_error(halves, device):
+    _, backward = halves
+    backward = {**on(torch.device(device), backward), "center_logits": None, "gamma": 1.0}
+    with pytest.raises(ValueError, match="center_logits_grad needs center_logits"):
         torch.ops.paco.paco_loss_backward(**backward)
 
 
