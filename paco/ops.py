@@ -78,9 +78,11 @@ def paco_loss(
         error. A NaN or an infinity in an input gives NaN.
 
     Raises:
-        ValueError: for a bad argument. On CUDA the values of ``labels`` and ``num_valid`` are
-            checked without a synchronisation: a bad one trips a device-side assertion, which the
-            next synchronising call reports.
+        ValueError: for a bad argument; also for a weight or temperature that float32 cannot compute
+            with (below 1.2e-38 or above 1e30) unless features are float64, and for a queue in a
+            loss that activation checkpointing repeats. On CUDA the values of ``labels`` and
+            ``num_valid`` are checked without a synchronisation: a bad one trips a device-side
+            assertion, which the next synchronising call reports.
     """
     if not torch.jit.is_scripting() and torch.jit.is_tracing() and num_anchors is not None:
         if center_logits is None:

@@ -3,6 +3,7 @@
     python tests/ops/fuzz.py                      # a minute, of a fresh seed
     python tests/ops/fuzz.py --seed 7 --seconds 600
     python tests/ops/fuzz.py --seed 7 --case 42   # one problem again
+    python tests/ops/fuzz.py --table              # the errors that docs/numerics.md shows
 
 Unlike the other random problems these have rows of any norm, temperatures and weights of any
 magnitude, long queues, many classes, and rows that are equal. A result has to be as near to the
@@ -21,7 +22,7 @@ import torch
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from helpers.problems import Problem, assert_as_good_as_torch, unit_rows
+from helpers.problems import Problem, assert_as_good_as_torch, measure, unit_rows
 
 DTYPES = [torch.float32, torch.float32, torch.float16, torch.bfloat16, torch.float64]
 
@@ -123,13 +124,58 @@ def check(seed: int, number: int, device: torch.device) -> None:
         raise
 
 
+# The table of docs/numerics.md: one thing at a time away from what is usual.
+TABLE: dict[str, list[float]] = {
+    "temperature": [0.003, 0.01, 0.07, 1, 10],
+    "norm": [1e-6, 1e-3, 100, 1e4],
+    "dim": [1, 16, 512, 2048],
+    "queue": [1, 65_536, 300_000],
+    "classes": [1, 1000, 50_000],
+}
+
+
+def print_table(device: torch.device) -> None:
+    """The largest error of each gradient, and in brackets that of plain torch."""
+    torch.manual_seed(0)
+    for name, values in {"": [0], **TABLE}.items():
+        for value in values:
+            usual = dict(temperature=0.07, norm=1.0, dim=128, queue=2048, classes=10)
+            cells = [measure_usual({**usual, name: value}, dtype, device) for dtype in DTYPES[1:4]]
+            print(f"| {name} {value:g} | " + " | ".join(cells) + " |", flush=True)
+
+
+def measure_usual(sizes: dict[str, float], dtype: torch.dtype, device: torch.device) -> str:
+    rows = 8 if sizes["queue"] > 2048 or sizes["classes"] > 1000 else 32
+    dim, queue, classes = (int(sizes[name]) for name in ("dim", "queue", "classes"))
+    problem = dict(
+        features=(sizes["norm"] * unit_rows(rows, dim)).to(dtype),
+        labels=torch.randint(classes, (rows,)),
+        center_logits=torch.randn(rows, classes).to(dtype),
+        queue=(sizes["norm"] * unit_rows(queue, dim)).to(dtype),
+        queue_labels=torch.randint(classes, (queue,)),
+        alpha=0.05,
+        temperature=sizes["temperature"],
+        num_anchors=rows,
+    )
+    if not problem["features"].isfinite().all():
+        return "-"
+    findings = [finding for name, finding in measure(problem, device).items() if name != "loss"]
+    error, plain = (
+        max(getattr(f, kind) / f.scale for f in findings) for kind in ("error", "plain")
+    )
+    return f"{error:.0e} ({plain:.0e})"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**9))
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--case", type=int, help="this problem alone")
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
+    parser.add_argument("--table", action="store_true", help="print the table of the docs instead")
     options = parser.parse_args()
+    if options.table:
+        return print_table(options.device)
     print(f"seed {options.seed}", flush=True)
     if options.case is not None:
         return check(options.seed, options.case, options.device)
