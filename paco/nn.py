@@ -108,7 +108,8 @@ class PaCoLoss(nn.Module):
 class FeatureQueue(nn.Module):
     """Ring buffer of the last ``size`` keys and their labels (MoCo, CVPR 2020).
 
-    It starts empty, and rows that were never written do not enter the loss.
+    It starts empty, and rows that were never written do not enter the loss. Averages of models
+    (EMA) must leave its buffers out, because a mean of rows has no label.
 
     Args:
         size: K, at least 1.
@@ -131,9 +132,16 @@ class FeatureQueue(nn.Module):
             raise ValueError(f"FeatureQueue: size must be at least 1, got {size}")
         if dim < 1:
             raise ValueError(f"FeatureQueue: dim must be at least 1, got {dim}")
-        self.register_buffer("features", torch.zeros(size, dim, dtype=dtype))
-        self.register_buffer("labels", torch.full((size,), -1, dtype=torch.int64))
-        self.register_buffer("state", torch.zeros(2, dtype=torch.int64))
+        self.register_buffer("features", torch.empty(size, dim, dtype=dtype))
+        self.register_buffer("labels", torch.empty(size, dtype=torch.int64))
+        self.register_buffer("state", torch.empty(2, dtype=torch.int64))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Empties the queue; after ``to_empty`` its memory holds anything."""
+        self.features.zero_()
+        self.labels.fill_(-1)
+        self.state.zero_()
 
     @property
     def num_valid(self) -> Tensor:
@@ -201,7 +209,7 @@ class ClassCenters(nn.Module):
         self.weight = nn.Parameter(torch.empty(num_classes, in_features))
         has_bias = scale is None if bias is None else bias
         self.bias = nn.Parameter(torch.empty(num_classes)) if has_bias else None
-        self.register_buffer("log_prior", torch.zeros(num_classes, dtype=torch.float32))
+        self.register_buffer("log_prior", torch.empty(num_classes, dtype=torch.float32))
         self.reset_parameters()
         # The operator checks the settings, on the meta device, where nothing is computed.
         weight = self.weight.to("meta")
@@ -209,7 +217,11 @@ class ClassCenters(nn.Module):
         ops.center_logits(weight, weight, any_bias, None, center_temperature, tau, scale)
 
     def reset_parameters(self) -> None:
-        """Draws weight and bias as ``nn.Linear`` does."""
+        """Draws weight and bias as ``nn.Linear`` does, and forgets the prior.
+
+        After ``to_empty`` the prior's memory holds anything: set the class counts again.
+        """
+        self.log_prior.zero_()
         bound = 1 / math.sqrt(self.weight.size(1))
         nn.init.uniform_(self.weight, -bound, bound)
         if self.bias is not None:

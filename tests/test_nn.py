@@ -192,6 +192,17 @@ def test_queue_keeps_its_whole_state_in_state_dict():
     assert identical(queue.state_dict(), other.state_dict())
 
 
+def test_memory_that_was_never_written_is_reset():
+    for module in (FeatureQueue(7, 3), ClassCenters(6, 4)):
+        fresh = {name: value.clone() for name, value in module.named_buffers()}
+        made = module.to("meta").to_empty(device="cpu")
+        for value in made.state_dict().values():
+            value.fill_(77)  # what memory may hold
+        made.reset_parameters()
+        assert identical(dict(made.named_buffers()), fresh)
+        assert all((value != 77).all() for value in made.state_dict().values())
+
+
 def test_queue_copies_deeply():
     queue = FeatureQueue(5, 2)
     queue.enqueue(torch.randn(3, 2), torch.arange(3))

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from mmengine.dataset import ClassBalancedDataset, ConcatDataset, RepeatDataset
 from torch import Tensor
@@ -32,8 +33,17 @@ def count_classes(dataset: Dataset) -> ClassCounts:
     Args:
         dataset: One of the toolbox's, with a ``gt_label`` for each image and ``classes`` in its
             ``metainfo``. An image counts once though one of the toolbox's wrappers repeats it.
+
+    Raises:
+        ValueError: For a data set without class names, or with several labels an image.
     """
-    num_classes = len(dataset.metainfo["classes"])
+    classes = dataset.metainfo.get("classes")
+    if not classes:
+        raise ValueError(
+            f"{type(dataset).__name__} has no class names: give it classes=[...], or "
+            "metainfo=dict(classes=[...])"
+        )
+    num_classes = len(classes)
     return ClassCounts(*(longtail.class_counts(x, num_classes) for x in _labels(dataset)))
 
 
@@ -49,7 +59,11 @@ def _labels(dataset: Dataset) -> _Labels:
         dataset.full_init()
         drawn, images = _labels(dataset.dataset)
         return _Labels(drawn[torch.tensor(dataset.repeat_indices)], images)
-    labels = torch.tensor(
-        [dataset.get_data_info(i)["gt_label"] for i in range(len(dataset))], dtype=torch.int64
-    )
+    values = [dataset.get_data_info(i)["gt_label"] for i in range(len(dataset))]
+    if any(np.ndim(value) for value in values):
+        raise ValueError(
+            f"{type(dataset).__name__} has several labels an image; class counts, class centers "
+            "and PaCo are for one"
+        )
+    labels = torch.tensor(values, dtype=torch.int64)
     return _Labels(labels, labels)

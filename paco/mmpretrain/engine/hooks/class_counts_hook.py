@@ -9,6 +9,7 @@ from mmpretrain.registry import HOOKS
 from ...datasets.class_counts import count_classes
 from ...evaluation.long_tail_metric import LongTailMetric
 from ...models.heads.class_centers_head import ClassCentersHead
+from .training_checks import check_training
 
 __all__ = ["ClassCountsHook"]
 
@@ -21,6 +22,9 @@ class ClassCountsHook(Hook):
     belong to the prior; the metrics have those of the images alone. Each process counts the whole
     training set, not its own share, so that all have the same prior. A metric that was given counts
     keeps them. A checkpoint takes its counts along, so that a test does not need the training set.
+
+    What would go wrong later, or silently, is refused before the first step: a class without an
+    image beside a prior, a last batch of one image for BatchNorm, an average that takes in a queue.
     """
 
     def __init__(self) -> None:
@@ -31,6 +35,7 @@ class ClassCountsHook(Hook):
         # This run's, not those of a checkpoint that it may have started from.
         self._image_counts = counts.images.tolist()
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        check_training(runner, model, counts)
         for module in model.modules():
             if isinstance(module, ClassCentersHead):
                 module.set_class_counts(counts.drawn)

@@ -1,0 +1,67 @@
+"""What a run is asked before its first step, because it would fail late, or be silently wrong."""
+
+import torch
+from mmengine.dataset import InfiniteSampler
+from mmengine.hooks import EMAHook
+from mmengine.runner import Runner
+from mmpretrain.models import ImageClassifier
+from torch import nn
+
+from paco.nn import FeatureQueue
+
+from ...datasets.class_counts import ClassCounts
+from ...models.heads.class_centers_head import ClassCentersHead
+from ...models.heads.paco_head import PaCoHead
+from ...naming import named
+
+__all__ = ["check_training"]
+
+
+def check_training(runner: Runner, model: ImageClassifier, counts: ClassCounts) -> None:
+    """Refuses with a ValueError what cannot train, or would train something else."""
+    modules = list(model.modules())
+    if any(isinstance(module, ClassCentersHead) and module.prior for module in modules):
+        _require_every_class(runner, counts)
+    if any(isinstance(module, FeatureQueue) for module in modules):
+        _require_queue_left_out_of_averages(runner)
+    if any(isinstance(module, PaCoHead) and _has_norm(module.projector) for module in modules):
+        _require_last_batch(runner)
+
+
+def _require_every_class(runner: Runner, counts: ClassCounts) -> None:
+    """A data set checks its own list; indices and folds are taken of it afterwards."""
+    empty = torch.nonzero(counts.drawn == 0).flatten().tolist()
+    if empty:
+        classes = runner.train_dataloader.dataset.metainfo["classes"]
+        raise ValueError(
+            f"the training set has no image of {len(empty)} classes of {len(classes)}: "
+            f"{named([f'{c} ({classes[c]})' for c in empty])}; a prior drives their logits out of "
+            "reach: leave the classes out, or set prior=False in the head"
+        )
+
+
+def _require_queue_left_out_of_averages(runner: Runner) -> None:
+    for hook in runner.hooks:
+        if isinstance(hook, EMAHook) and hook.ema_cfg.get("update_buffers"):
+            raise ValueError(
+                "EMAHook: update_buffers must be False: it would average the rows of the queue, "
+                "and leave their labels behind"
+            )
+
+
+def _require_last_batch(runner: Runner) -> None:
+    loader = runner.train_dataloader
+    endless = isinstance(loader.sampler, InfiniteSampler)
+    if endless or loader.drop_last or loader.batch_size is None:
+        return
+    if len(loader.sampler) % loader.batch_size == 1 or loader.batch_size == 1:
+        raise ValueError(
+            f"the last batch of {len(loader.sampler)} images in batches of {loader.batch_size} is "
+            "one image, of which the projector's BatchNorm has no statistics: set "
+            "train_dataloader.drop_last=True, or another batch_size"
+        )
+
+
+def _has_norm(projector: nn.Module) -> bool:
+    # SyncBatchNorm has the images of all processes.
+    return any(isinstance(module, nn.BatchNorm1d) for module in projector.modules())
