@@ -11,6 +11,7 @@ warnings are silenced here, where the format is chosen, and nowhere else.
 import contextlib
 import copy
 import importlib
+import io
 import os
 import warnings
 import zipfile
@@ -22,10 +23,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ._files import whole_file
 from ._library import __version__
 from .nn import TrainingStep
 
-__all__ = ["export_classifier", "export_training_step", "load"]
+__all__ = ["Classifier", "export_classifier", "export_training_step", "load"]
+
+LARGEST_TEXT = 16 << 20  # bytes; paco-classify refuses larger ones
 
 
 def export_classifier(
@@ -46,7 +50,8 @@ def export_classifier(
 
     The file takes any number of images. It holds no operator of libpaco, so libtorch alone serves
     it. It is read back and must give the model's logits on ``example`` and on a batch of another
-    size.
+    size; only then it appears at ``path``. A UserWarning says where a .pt file does not survive
+    ``torch.jit.optimize_for_inference``.
 
     Args:
         model: images to logits, the prior left out (backbone and
@@ -56,8 +61,8 @@ def export_classifier(
         path: file to write.
         metadata: texts to keep in the file, by name, such as those of
             :func:`paco.image_metadata.image_metadata`;
-            "paco_version", "torch_version", "dtype" and "input_shape" (of one sample,
-            "3,224,224") are added.
+            "paco_version", "torch_version", "dtype", "input_dtype" and "input_shape" (of one
+            sample, "3,224,224") are added.
         dtype: torch.bfloat16 to compute in it. Images and logits stay float32. Not for ONNX,
             whose runtime lacks it on CPUs.
 
@@ -65,9 +70,11 @@ def export_classifier(
         The largest difference of the file's logits from the model's, relative to the largest logit.
 
     Raises:
-        ValueError: for a suffix or a dtype that is none of these.
+        ValueError: for a suffix or a dtype that is none of these, a text of more than 16 MB, and
+            weights that are NaN.
         ImportError: if ONNX is asked for and not installed.
         RuntimeError: if the file does not do what the model does, or needs libpaco.
+        OSError: if the file cannot be written.
     """
     suffix = Path(path).suffix
     writers = {".pt": _write_torchscript, ".pt2": _write_aoti, ".onnx": _write_onnx}
@@ -78,6 +85,12 @@ def export_classifier(
             f"export_classifier: dtype must be bfloat16, for .pt and .pt2, or None; got {dtype} "
             f"for {suffix}"
         )
+    nan = [name for name, x in model.state_dict().items() if bool(x.isnan().any())]
+    if nan:
+        raise ValueError(
+            f"export_classifier: {len(nan)} tensors of the model hold NaN, as after training that "
+            f"diverged: {', '.join(nan[:3])}{', ...' if len(nan) > 3 else ''}"
+        )
     other_size = torch.cat([example.flip(0), example])
     was_training = model.training
     model.eval()
@@ -87,23 +100,29 @@ def export_classifier(
             texts = {
                 **(metadata or {}),
                 "input_shape": ",".join(map(str, example.shape[1:])),
-                "dtype": str(dtype or expected[0].dtype).removeprefix("torch."),
+                "input_dtype": _name_of(example.dtype),
+                "dtype": _name_of(dtype or expected[0].dtype),
                 **_versions(),
             }
+            _require_short(texts)
             exported = _InDtype(model, dtype) if dtype else model
-            # At least two samples: torch.export takes one for a constant.
-            writers[suffix](exported, other_size, path, texts)
-            file, _ = load(path, example.device)
+            limit = torch.finfo(dtype or expected[0].dtype).eps ** 0.5
             largest = 0.0
-            for x, y in zip([example, other_size], expected, strict=True):
-                difference = _relative_difference(file(x), y)
-                if not difference <= torch.finfo(dtype or y.dtype).eps ** 0.5:
-                    raise RuntimeError(
-                        f"export_classifier: the logits of {path} for a batch {list(x.shape)} "
-                        f"differ from the model's by {difference:g} of the largest; the model's "
-                        "forward must do the same for every value and number of images"
-                    )
-                largest = max(largest, difference)
+            with whole_file(path) as file:
+                # At least two samples: torch.export takes one for a constant.
+                writers[suffix](exported, other_size, file, texts)
+                written, _ = load(file, example.device)
+                for x, y in zip([example, other_size], expected, strict=True):
+                    difference = _relative_difference(written(x), y)
+                    if not difference <= limit:
+                        raise RuntimeError(
+                            f"export_classifier: the logits of {path} for a batch {list(x.shape)} "
+                            f"differ from the model's by {difference:g} of the largest; the "
+                            "model's forward must do the same for every value and number of images"
+                        )
+                    largest = max(largest, difference)
+            if suffix == ".pt":
+                _warn_unless_optimized_alike(path, other_size, expected[1], limit)
     finally:
         model.train(was_training)
     return largest
@@ -128,17 +147,25 @@ def export_training_step(
     Raises:
         RuntimeError: if the file does not do what the step does.
     """
+    texts = {**(metadata or {}), **_versions()}
+    _require_short(texts)
     with _torchscript():
         scripted = torch.jit.script(step)
-    _save_torchscript(scripted, path, {**(metadata or {}), **_versions()})
+    with whole_file(path) as file:
+        _save_torchscript(scripted, file, texts)
+        _require_same_step(step, _load_torchscript(file, step.queue.features.device)[0], path)
 
+
+def _require_same_step(
+    step: TrainingStep, loaded: torch.jit.ScriptModule, path: str | os.PathLike[str]
+) -> None:
     weight, queue = step.centers.weight, step.queue.features
     generator = torch.Generator().manual_seed(0)
     rows = [torch.randn(4, n, generator=generator) for n in (queue.size(1),) * 2 + weight.shape[1:]]
     labels = torch.randint(weight.size(0), (4,), generator=generator)
     batch = [*(x.to(queue) for x in rows), labels.to(queue.device)]
     results = []
-    for module in (copy.deepcopy(step), _load_torchscript(path, queue.device)[0]):
+    for module in (copy.deepcopy(step), loaded):
         loss = module(*batch)
         gradients = torch.autograd.grad(loss, list(module.parameters()))
         results.append([loss, *gradients, *module.buffers(), module.predict(batch[2])])
@@ -148,6 +175,36 @@ def export_training_step(
                 f"export_training_step: a step of {path} gives {value}, and one of the module "
                 f"itself {expected}"
             )
+
+
+class Classifier:
+    """A classifier from a file, which takes images of the file's shape and dtype alone.
+
+    Compiled code reads memory as it lies, and tells neither of another layout nor of another shape
+    or dtype: the images are checked, and made contiguous.
+
+    Args:
+        model: contiguous images to logits.
+        texts: those of the file.
+
+    Attributes:
+        model: what it was made of; for a .pt file a ``torch.jit.ScriptModule``.
+    """
+
+    def __init__(self, model: Callable[..., Tensor], texts: Mapping[str, str]) -> None:
+        self.model = model
+        self.shape = [int(n) for n in texts["input_shape"].split(",")]
+        self.dtype = getattr(torch, texts.get("input_dtype", "float32"))
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Logits [N, C] of images [N, ...], or a ValueError for images that are others."""
+        if list(images.shape[1:]) != self.shape or images.dtype != self.dtype:
+            raise ValueError(
+                f"the classifier takes {_name_of(self.dtype)} images "
+                f"[N, {', '.join(map(str, self.shape))}], got {list(images.shape)} of "
+                f"{_name_of(images.dtype)}"
+            )
+        return self.model(images.contiguous())
 
 
 def load(
@@ -161,22 +218,26 @@ def load(
             for, ONNX runs on the CPU.
 
     Returns:
-        The model, for a .pt file a ``torch.jit.ScriptModule``, and the texts kept in the file.
+        A :class:`Classifier`, or a training step as a ``torch.jit.ScriptModule``, and the texts
+        kept in the file.
     """
     suffix = Path(path).suffix
+    model: Callable[..., Tensor]
     if suffix == ".pt2":
         package = torch._inductor.aoti_load_package(os.fspath(path))
-        return package, package.get_metadata()
-    if suffix == ".onnx":
+        model, texts = package, package.get_metadata()
+    elif suffix == ".onnx":
         session = _import_onnx("onnxruntime").InferenceSession(
             os.fspath(path), providers=["CPUExecutionProvider"]
         )
         name = session.get_inputs()[0].name
-        return (
-            lambda x: torch.from_numpy(session.run(None, {name: x.numpy(force=True)})[0]),
-            session.get_modelmeta().custom_metadata_map,
-        )
-    return _load_torchscript(path, device)
+        texts = session.get_modelmeta().custom_metadata_map
+
+        def model(x: Tensor) -> Tensor:
+            return torch.from_numpy(session.run(None, {name: x.numpy(force=True)})[0])
+    else:
+        model, texts = _load_torchscript(path, device)
+    return (Classifier(model, texts) if "input_shape" in texts else model), texts
 
 
 def _load_torchscript(
@@ -217,13 +278,14 @@ def _write_aoti(
     program = _exported_program(model, example)
     torch._inductor.aoti_compile_and_package(
         program,
-        package_path=os.fspath(path),
+        package_path=(package := io.BytesIO()),
         inductor_configs={
             "aot_inductor.metadata": texts,
             # The threads of the process that loads it, not those of this one.
             "cpp.dynamic_threads": True,
         },
     )
+    Path(path).write_bytes(package.getvalue())
 
 
 def _write_onnx(
@@ -271,8 +333,44 @@ def _import_onnx(package: str) -> ModuleType:
 def _save_torchscript(
     module: torch.jit.ScriptModule, path: str | os.PathLike[str], texts: Mapping[str, str]
 ) -> None:
+    content = io.BytesIO()
     with _torchscript():
-        torch.jit.save(module, os.fspath(path), _extra_files=dict(texts))
+        torch.jit.save(module, content, _extra_files=dict(texts))
+    Path(path).write_bytes(content.getvalue())
+
+
+def _warn_unless_optimized_alike(
+    path: str | os.PathLike[str], images: Tensor, expected: Tensor, limit: float
+) -> None:
+    """Tries what programs do with a TorchScript file: freeze it, and fold BatchNorm away."""
+    module, _ = _load_torchscript(path, images.device)
+    try:
+        with _torchscript():
+            difference = _relative_difference(
+                torch.jit.optimize_for_inference(module)(images), expected
+            )
+        if difference <= limit:
+            return
+        reason = f"its logits would differ by {difference:g} of the largest"
+    except Exception as error:  # whatever PyTorch fails with
+        reason = str(error).strip().splitlines()[-1]
+    warnings.warn(
+        f"{path} is right as it is, but PyTorch's optimize_for_inference fails with it ({reason}): "
+        "programs must do without, as paco-classify does",
+        stacklevel=3,
+    )
+
+
+def _require_short(texts: Mapping[str, str]) -> None:
+    for name, text in texts.items():
+        if (size := len(text.encode())) > LARGEST_TEXT:
+            raise ValueError(
+                f"the text {name!r} of a file must be of {LARGEST_TEXT} bytes at most, got {size}"
+            )
+
+
+def _name_of(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _versions() -> dict[str, str]:

@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 import sys
@@ -65,12 +66,38 @@ def test_classifier_file_gives_the_models_logits_and_metadata(classifier, tmp_pa
     assert {name: text for name, text in texts.items() if not name.startswith("AOTI_")} == {
         **metadata,
         "input_shape": "3,9,9",
+        "input_dtype": "float32",
         "dtype": "float32",
         "paco_version": paco.__version__,
         "torch_version": torch.__version__,
     }
+    assert_takes_images_of_its_own_alone(loaded, classifier)
     if suffix == ".pt2":
         assert_takes_the_threads_of_its_process(path)
+
+
+def assert_takes_images_of_its_own_alone(loaded, model):
+    large = torch.randn(18, 3, 9, 12)
+    for images in (
+        torch.randn(2, 9, 9, 3).permute(0, 3, 1, 2),
+        torch.randn(2, 3, 9, 9).to(memory_format=torch.channels_last),
+        large[:, :, :, 1:10],
+        large[::2, :, :, :9],
+        torch.randn(1, 3, 9, 9).expand(5, 3, 9, 9),
+        torch.randn(64, 3, 9, 9),
+    ):
+        torch.testing.assert_close(loaded(images), model(images))
+    for images in (
+        torch.randn(2, 3, 9, 9).double(),
+        torch.randn(2, 3, 9, 9).half(),
+        torch.zeros(2, 3, 9, 9, dtype=torch.uint8),
+        torch.randn(3, 9, 9),
+        torch.randn(2, 1, 3, 9, 9),
+        torch.randn(2, 9, 9, 3),
+        torch.randn(2, 3, 9, 8),
+    ):
+        with pytest.raises(ValueError, match=r"takes float32 images \[N, 3, 9, 9\], got \["):
+            loaded(images)
 
 
 def assert_takes_the_threads_of_its_process(path):
@@ -136,7 +163,7 @@ def test_classifier_is_exported_for_evaluation_and_left_as_it_was(classifier, tm
     assert classifier.training == classifier.features.training == training
     assert identical(dict(classifier.state_dict()), before)
     loaded, _ = deploy.load(tmp_path / "model.pt")
-    assert not loaded.training
+    assert not loaded.model.training
     x = torch.randn(4, 3, 9, 9)
     torch.testing.assert_close(loaded(x), classifier.eval()(x))
 
@@ -147,7 +174,7 @@ def test_classifier_with_the_training_logits_is_refused(classifier, tmp_path, su
     path = tmp_path / f"model{suffix}"
     with pytest.raises(RuntimeError, match=r"needs libpaco.*ClassCenters\.predict"):
         deploy.export_classifier(classifier, torch.randn(2, 3, 9, 9), path)
-    assert not path.exists()
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
@@ -160,15 +187,68 @@ def test_classifier_whose_forward_depends_on_the_values_is_refused(classifier, t
         return logits if x[0, 0, 0, 0] == first else 2 * logits
 
     classifier.forward = forward
+    (tmp_path / "model.pt").write_text("an earlier export")
     with pytest.raises(RuntimeError, match=r"differ\s+from the model's by [0-9]"):
         deploy.export_classifier(classifier, example, tmp_path / "model.pt")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["an earlier export"]
 
 
-def test_classifier_that_gives_nan_is_refused(classifier, tmp_path):
+def test_classifier_of_nan_is_refused(classifier, tmp_path):
     with torch.no_grad():
         classifier.centers.bias[0] = float("nan")
-    with pytest.raises(RuntimeError, match=r"differ\s+from the model's by nan"):
+        classifier.features[1].running_var[1] = float("nan")
+    message = r"2 tensors of the model hold NaN.*: features\.1\.running_var, centers\.bias$"
+    with pytest.raises(ValueError, match=message):
         deploy.export_classifier(classifier, torch.randn(2, 3, 9, 9), tmp_path / "model.pt")
+    assert not list(tmp_path.iterdir())
+
+
+def test_text_that_is_too_long_is_refused(classifier, tmp_path):
+    texts = {"config": "ä" * (8 << 20) + "ä"}
+    with pytest.raises(ValueError, match=r"'config' .* of 16777216 bytes at most, got 16777218"):
+        deploy.export_classifier(classifier, torch.randn(2, 3, 9, 9), tmp_path / "a.pt", texts)
+    with pytest.raises(ValueError, match="of 16777216 bytes at most"):
+        deploy.export_training_step(new_step(), tmp_path / "step.pt", texts)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pt2", ".onnx"])
+def test_a_full_disk_is_named_and_leaves_nothing(classifier, tmp_path, suffix, monkeypatch):
+    def write(path, content):
+        Path(path).touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if suffix == ".onnx":
+        import onnx_ir  # with which torch writes it
+
+        monkeypatch.setattr(onnx_ir, "save", lambda model, path, **_: write(path, b""))
+    monkeypatch.setattr(Path, "write_bytes", write)
+    path = tmp_path / f"model{suffix}"
+    with pytest.raises(OSError, match=r"No space left on device: '.*/model\.") as info:
+        deploy.export_classifier(classifier, torch.randn(2, 3, 9, 9), path)
+    assert info.value.filename == str(path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_pytorch_cannot_optimize_is_a_warning(classifier, tmp_path, monkeypatch):
+    """tests/tools/test_classify.py has a model at which it fails by itself."""
+    path = tmp_path / "model.pt"
+    x = torch.randn(2, 3, 9, 9)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        deploy.export_classifier(classifier, x, path)
+
+    def fails(module):
+        raise RuntimeError("Traceback of TorchScript:\n    x = y\nexpected a tensor")
+
+    for optimized, reason in [
+        (fails, r"expected a tensor"),
+        (lambda module: lambda x: 2 * module(x), r"its logits would differ by [0-9.]+ of"),
+    ]:
+        monkeypatch.setattr(torch.jit, "optimize_for_inference", optimized)
+        with pytest.warns(UserWarning, match=rf"optimize_for_inference fails .*{reason}.*without"):
+            deploy.export_classifier(classifier, x, path)
+    torch.testing.assert_close(deploy.load(path)[0](x), classifier.eval()(x))
 
 
 # ---- The training step ---------------------------------------------------------------------------

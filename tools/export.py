@@ -2,7 +2,7 @@
 
 import argparse
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -48,6 +48,14 @@ def input_shape(texts: dict[str, str]) -> list[int]:
     return [1 if texts["channels"] == "GRAY" else 3, *size]
 
 
+def write(export: Callable[..., float | None], *arguments: object) -> float | None:
+    """Exports, or says in a sentence why not."""
+    try:
+        return export(*arguments)
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
+        raise SystemExit(f"export.py: {error}") from error
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description="Export a classifier, normalised images to logits, or a training step."
@@ -90,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not isinstance(model.head, PaCoHead):
             kind = type(model.head).__name__
             raise SystemExit(f"export.py: a {kind} has no queue and no PaCo loss")
-        deploy.export_training_step(model.head.step, out, texts)
+        write(deploy.export_training_step, model.head.step, out, texts)
         print(f"{out}: one step agrees with the model's")
         return
 
@@ -99,7 +107,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ValueError as error:
         print(f"{out} will not serve paco-classify: {error}")
     shape = args.shape or input_shape(texts)
-    difference = deploy.export_classifier(
+    difference = write(
+        deploy.export_classifier,
         InferenceClassifier(model),
         torch.randn(2, *shape),
         out,

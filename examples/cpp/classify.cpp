@@ -9,18 +9,33 @@
 #include <torch/script.h>
 
 #include <iostream>
+#include <sstream>
 
 namespace {
 
 constexpr int64_t kBatch = 64;
 constexpr double kTolerance = 1e-4;  // of the largest logit
 
+/// Images as a classifier takes them: float32, contiguous, of the shape that its file names, such
+/// as "3,224,224". A module may give logits of others too, and they mean nothing.
+torch::Tensor input_of(const torch::Tensor& images, const std::string& input_shape) {
+  std::vector<int64_t> shape = {images.size(0)};
+  std::istringstream numbers(input_shape);
+  for (std::string number; std::getline(numbers, number, ',');) {
+    shape.push_back(std::stoll(number));
+  }
+  TORCH_CHECK_VALUE(images.sizes() == shape, "the classifier takes images [N, ", input_shape,
+                    "], got ", images.sizes());
+  return images.to(torch::kFloat).contiguous();
+}
+
 int run(const char* classifier_path, const char* images_path) {
   torch::InferenceMode guard;
-  torch::jit::Module classifier = torch::jit::load(classifier_path);
+  torch::jit::ExtraFilesMap texts = {{"input_shape", ""}};
+  torch::jit::Module classifier = torch::jit::load(classifier_path, torch::kCPU, texts);
   classifier.eval();
   const torch::jit::Module data = torch::jit::load(images_path);
-  const torch::Tensor images = data.attr("images").toTensor();
+  const torch::Tensor images = input_of(data.attr("images").toTensor(), texts.at("input_shape"));
   const torch::Tensor labels = data.attr("labels").toTensor();
   const torch::Tensor python_logits = data.attr("logits").toTensor();
 

@@ -130,7 +130,7 @@ def run_in_python(model: Path, images: list[str], batch_size: int) -> torch.Tens
     """Logits of gray images by an exported file."""
     program, metadata = deploy.load(model)
     if model.suffix == ".pt":
-        program = torch.jit.optimize_for_inference(program.eval())
+        program = torch.jit.optimize_for_inference(program.model.eval())
     pixels = np.stack([cv2.imread(image, cv2.IMREAD_GRAYSCALE) for image in images])
     x = (torch.from_numpy(pixels).float()[:, None] - float(metadata["mean"])) / float(
         metadata["std"]
@@ -677,9 +677,8 @@ def test_a_model_that_pytorch_cannot_optimize_runs_as_exported(tmp_path):
     x = torch.rand(2, 1, 8, 8)
     model = Classifier(lambda x: x * (x + 3).clamp(0, 6) / 6 + x.clamp(0, 6)).eval()
     texts = texts_of(list("abc"), mean=[0.0], std=[50.0], channels="GRAY")
-    deploy.export_classifier(model, x, tmp_path / "model.pt", texts)
-    with pytest.raises(RuntimeError):  # or PyTorch has been mended
-        torch.jit.optimize_for_inference(torch.jit.load(tmp_path / "model.pt").eval())
+    with pytest.warns(UserWarning, match="optimize_for_inference fails"):  # or it has been mended
+        deploy.export_classifier(model, x, tmp_path / "model.pt", texts)
     path = write_noise(tmp_path / "image.png")
     result = classify("--json", tmp_path / "model.pt", path)
     assert "runs the model as it was exported, which is slower" in result.stderr

@@ -1,0 +1,34 @@
+"""Files that are there whole or not at all."""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = ["whole_file"]
+
+
+@contextlib.contextmanager
+def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A path to write the file to; as the block ends, the file gets its place and its name.
+
+    A block that fails, or a process that is killed, leaves the file that was. A full disk is an
+    OSError with the file's path. (PyTorch's own writers end the process there: hand it bytes.)
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # In a folder beside: archives hold their own name, and large models are more files than one.
+    folder = path.with_name(f".{path.name}.partial")
+    shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
+    folder.mkdir()
+    try:
+        yield folder / path.name
+        for file in sorted(folder.iterdir(), key=lambda file: file.name == path.name):
+            with open(file, "rb+") as written:
+                os.fsync(written.fileno())
+            os.replace(file, path.with_name(file.name))
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
