@@ -1,6 +1,7 @@
 """Converts weights of the papers' code: python tools/convert_reference.py CONFIG CHECKPOINT OUT."""
 
 import argparse
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,15 @@ from mmengine.config import Config
 from mmpretrain import get_model
 from mmpretrain.registry import DATASETS
 
-from paco.mmpretrain import convert_reference_state
+from paco._files import whole_file
+from paco.mmpretrain import CheckpointError, convert_reference_state, read_checkpoint
+from paco.mmpretrain.naming import named
+
+
+def unpickle(path: str, map_location: str) -> object:
+    """Loads weights, and the arguments of the command line that trained them."""
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        return torch.load(path, map_location=map_location, weights_only=True)
 
 
 def class_names(cfg: Config) -> tuple[str, ...] | None:
@@ -37,10 +46,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
 
     cfg = command_line.load_config(args)
-    checkpoint = torch.load(args.checkpoint, map_location="cpu", weights_only=True)
-    if "state_dict" not in checkpoint:
-        raise SystemExit(f"convert_reference.py: {args.checkpoint} has no state_dict")
     try:
+        checkpoint = read_checkpoint(args.checkpoint, "cpu", load=unpickle)
+        if "state_dict" not in checkpoint:
+            raise CheckpointError(
+                f"{args.checkpoint} has no state_dict, but {named(list(map(str, checkpoint)))}; "
+                "the MAE vision transformers of the papers' code are not converted"
+            )
         state, unused = convert_reference_state(
             checkpoint["state_dict"], get_model(cfg, device="cpu")
         )
@@ -49,7 +61,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     meta: dict[str, object] = {"converted_from": args.checkpoint.name}
     if classes := class_names(cfg):
         meta["dataset_meta"] = {"classes": classes}
-    torch.save({"meta": meta, "state_dict": state}, args.out)
+    content = io.BytesIO()
+    torch.save({"meta": meta, "state_dict": state}, content)
+    try:
+        with whole_file(args.out) as file:
+            file.write_bytes(content.getvalue())
+    except OSError as error:
+        raise SystemExit(f"convert_reference.py: {error}") from error
     print(f"{args.out}: the weights of {args.checkpoint}")
     if not classes:
         print("without class names, which the config does not say: paco-classify would need them")

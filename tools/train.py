@@ -11,6 +11,8 @@ from paco.tools import command_line  # first: it mends the toolbox's imports
 # isort: split
 from mmengine.runner import Runner
 
+from paco.mmpretrain import CheckpointError
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Train a model.")
@@ -38,7 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             parser.error(f"--auto-scale-lr: {args.config} has no auto_scale_lr.base_batch_size")
         cfg.auto_scale_lr.enable = True
     command_line.set_launcher(args, cfg)
-    Runner.from_cfg(cfg).train()
+    try:
+        Runner.from_cfg(cfg).train()
+    except CheckpointError as error:
+        raise SystemExit(f"train.py: {error}") from error
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from paco.tools import command_line  # first: it mends the toolbox's imports
 # isort: split
 from mmengine.runner import Runner
 
+from paco.mmpretrain import CheckpointError
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
@@ -36,7 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "env_cfg.cudnn_benchmark": True,
     }
     cfg.merge_from_dict(changes | args.cfg_options)
-    Runner.from_cfg(cfg).train()
+    try:
+        Runner.from_cfg(cfg).train()
+    except CheckpointError as error:
+        raise SystemExit(f"train_fast.py: {error}") from error
 
 
 if __name__ == "__main__":

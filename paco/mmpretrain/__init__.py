@@ -19,6 +19,7 @@ except ImportError as error:
     ) from error
 
 from . import renamed  # noqa: F401
+from .checkpoints.reading import CheckpointError, read_checkpoint
 from .checkpoints.reference_conversion import convert_reference_state
 from .checkpoints.strict_loading import StrictLoadingHook, load_trained_model
 from .datasets.annotated_images import AnnotatedImages, Annotation
@@ -55,6 +56,7 @@ __all__ = [
     "Annotation",
     "AtomicCheckpointHook",
     "CIFAR10Policy",
+    "CheckpointError",
     "ClassCentersHead",
     "ClassCounts",
     "ClassCountsHook",
@@ -86,5 +88,6 @@ __all__ = [
     "count_classes",
     "image_metadata",
     "load_trained_model",
+    "read_checkpoint",
     "seed_worker",
 ]

@@ -31,6 +31,7 @@ __all__ = [
     "do_not_resume",
     "normalises",
     "resume_from",
+    "resumed_checkpoint",
     "resumes_from_the_latest",
     "set_class_names",
     "set_dataset_meta",
@@ -93,6 +94,11 @@ def _allow_mmengine_checkpoints() -> None:
 def resumes_from_the_latest(runner: "Runner") -> bool:
     """Whether the run goes on from a checkpoint that it has to find itself."""
     return runner._resume and runner._load_from is None
+
+
+def resumed_checkpoint(runner: "Runner") -> str | None:
+    """The checkpoint from which a run goes on, if it does."""
+    return runner._load_from if runner._resume else None
 
 
 def resume_from(runner: "Runner", checkpoint: str) -> None:

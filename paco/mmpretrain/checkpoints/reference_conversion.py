@@ -7,6 +7,7 @@ from mmpretrain.models import ImageClassifier
 from torch import Tensor
 
 from ..models.heads.paco_head import PaCoHead
+from ..naming import named
 
 __all__ = ["convert_reference_state"]
 
@@ -49,7 +50,7 @@ def convert_reference_state(
 
     Raises:
         ValueError: For tensors of either side without a counterpart or with one of another shape,
-            naming them all, and for cosine centers, which the reference does not have.
+            naming the first of them, and for cosine centers, which the reference does not have.
     """
     if getattr(getattr(model.head, "centers", None), "scale", None) is not None:
         raise ValueError(
@@ -74,7 +75,7 @@ def convert_reference_state(
             misshapen.append(f"{name} is {shapes[0]} and {place} {shapes[1]}")
     missing = [name for name in ours.keys() - converted if not name.endswith(".log_prior")]
     complaints = [
-        f"{what}: {', '.join(sorted(names))}"
+        f"{len(names)} {what}: {named(sorted(names))}"
         for what, names in {
             "tensors of the checkpoint without a place in the model": unknown,
             "tensors of the model without a counterpart in the checkpoint": missing,

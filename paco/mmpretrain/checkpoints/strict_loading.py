@@ -13,6 +13,8 @@ from mmpretrain import get_model
 from mmpretrain.models import ImageClassifier
 
 from .. import compat
+from ..naming import named
+from .reading import CheckpointError
 
 __all__ = ["StrictLoadingHook", "load_trained_model"]
 
@@ -24,7 +26,6 @@ _TRAINING_ONLY = (
     "head.step.centers.log_prior",
     "head.centers.log_prior",
 )
-_NAMED_AT_MOST = 3  # tensors, in a message
 
 
 def load_trained_model(
@@ -44,7 +45,8 @@ def load_trained_model(
         for_training: The head's projector, queue and prior have to be there as well.
 
     Raises:
-        ValueError: For a checkpoint of another model, with the names of the tensors that differ.
+        CheckpointError: For a file that :func:`read_checkpoint` refuses, and for a checkpoint of
+            another model, with the names of the tensors that differ.
     """
     content = CheckpointLoader.load_checkpoint(fspath(checkpoint), map_location="cpu")
     model = get_model(cfg, device=device)
@@ -65,7 +67,7 @@ class StrictLoadingHook(Hook):
         self.checkpoint = checkpoint
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Refuses a checkpoint of another model with a ValueError, before the runner takes it."""
+        """Refuses a checkpoint of another model, before the runner takes it."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         _load_weights(model, checkpoint, self.checkpoint, for_training=False)
 
@@ -76,6 +78,8 @@ def _load_weights(
     ignored = _KEY_ENCODER if for_training else _TRAINING_ONLY
     state = {}
     for name, tensor in content.get("state_dict", content).items():
+        if not isinstance(tensor, torch.Tensor):
+            raise CheckpointError(f"{checkpoint} holds {named(list(content))} and no state_dict")
         name = name.removeprefix("module.")
         if not name.startswith(ignored):
             state[name] = tensor
@@ -92,10 +96,9 @@ def _load_weights(
             "have no place in the model": unknown,
         }
     sentences = [
-        f"{len(names)} tensors {what}: {', '.join(names[:_NAMED_AT_MOST])}"
-        f"{', ...' if len(names) > _NAMED_AT_MOST else ''}"
+        f"{len(names)} tensors {what}: {named(names)}"
         for what, names in complaints.items()
         if names
     ]
     if sentences:
-        raise ValueError(f"{checkpoint} is not of the config's model: {'; '.join(sentences)}")
+        raise CheckpointError(f"{checkpoint} is not of the config's model: {'; '.join(sentences)}")

@@ -35,8 +35,16 @@ class LongTailMetric(BaseMetric):
         Args:
             data_batch: Not used.
             data_samples: The toolbox's results; ``pred_score`` holds probabilities, [C].
+
+        Raises:
+            ValueError: For probabilities that are NaN.
         """
         scores = torch.stack([sample["pred_score"] for sample in data_samples]).cpu()
+        if scores.isnan().any():
+            raise ValueError(
+                "LongTailMetric: the model's probabilities are NaN, as after training that "
+                "diverged; its loss in the log says when"
+            )
         labels = torch.cat([sample["gt_label"] for sample in data_samples]).cpu()
         top_scores, top = scores.topk(min(5, scores.size(1)), dim=1)
         among_top = (top == labels[:, None]).any(dim=1)

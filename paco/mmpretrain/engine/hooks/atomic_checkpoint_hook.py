@@ -1,17 +1,18 @@
 """Checkpoints that a killed run leaves whole, and finds again."""
 
 import glob
-import os
 import re
 from pathlib import Path
-from zipfile import BadZipFile, ZipFile
 
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
+from paco._files import whole_file
+
 from ... import compat
+from ...checkpoints.reading import CheckpointError, is_sound
 
 __all__ = ["AtomicCheckpointHook"]
 
@@ -21,14 +22,8 @@ class AtomicBackend(LocalBackend):
     """Local files that are there whole or not at all, whenever the process is killed."""
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
-        path = Path(filepath)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".partial")
-        with open(partial, "wb") as file:
-            file.write(obj)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        with whole_file(filepath) as path:
+            path.write_bytes(obj)
 
 
 @HOOKS.register_module()
@@ -72,6 +67,14 @@ class AtomicCheckpointHook(CheckpointHook):
         else:
             compat.resume_from(runner, str(path))
 
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        path = compat.resumed_checkpoint(runner)
+        if path is not None and "epoch" not in checkpoint.get("meta", {}):
+            raise CheckpointError(
+                f"{path} cannot be resumed from: it holds weights, and not how far training came; "
+                "start from them with load_from"
+            )
+
 
 def pattern_of(template: str) -> str:
     """The glob pattern of the names that ``str.format`` makes of a template."""
@@ -83,18 +86,9 @@ def latest_whole_checkpoint(last_checkpoint: Path, folder: Path, pattern: str) -
     candidates = sorted(folder.glob(pattern), key=age)
     if last_checkpoint.exists():
         candidates.append(Path(last_checkpoint.read_text().strip()))
-    return next(filter(is_whole, reversed(candidates)), None)
+    return next(filter(is_sound, reversed(candidates)), None)
 
 
 def age(path: Path) -> tuple[int, list[int]]:
     """Later for newer files: copies may be of one moment, and differ in the numbers in the name."""
     return path.stat().st_mtime_ns, list(map(int, re.findall(r"\d+", path.name)))
-
-
-def is_whole(path: Path) -> bool:
-    """Whether this is a file of torch.save's to its end, where its table of contents is."""
-    try:
-        with ZipFile(path):
-            return True
-    except (OSError, BadZipFile):
-        return False

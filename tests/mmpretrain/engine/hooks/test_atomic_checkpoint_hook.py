@@ -1,3 +1,4 @@
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -8,7 +9,7 @@ from helpers.digits_runs import runner
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 
-from paco.mmpretrain.engine.hooks import atomic_checkpoint_hook
+from paco.mmpretrain import CheckpointError
 from paco.mmpretrain.engine.hooks.atomic_checkpoint_hook import (
     AtomicBackend,
     latest_whole_checkpoint,
@@ -50,6 +51,23 @@ def last_but_one(folder: Path) -> None:
     (folder / "last_checkpoint").write_text(str(folder / "epoch_1.pth"))
 
 
+def flipped_bit(folder: Path) -> None:
+    content = bytearray((folder / "epoch_2.pth").read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / "epoch_2.pth").write_bytes(content)
+
+
+def legacy(folder: Path) -> None:
+    """Written as before PyTorch 1.6, which had no zip archive."""
+    content = torch.load(folder / "epoch_2.pth", weights_only=True)
+    torch.save(content, folder / "epoch_2.pth", _use_new_zipfile_serialization=False)
+
+
+def truncated_legacy(folder: Path) -> None:
+    legacy(folder)
+    truncated(folder)
+
+
 def nothing_whole(folder: Path) -> None:
     for path in folder.glob("epoch_*.pth"):
         path.write_bytes(b"PK")
@@ -68,6 +86,9 @@ EPOCH_LEFT = {
     truncated_and_empty: 1,
     empty_checkpoint: 1,
     last_but_one: 1,
+    flipped_bit: 1,
+    legacy: 2,
+    truncated_legacy: 1,
     nothing_whole: 0,
 }
 
@@ -122,7 +143,9 @@ def resume(folder: Path, **options) -> int:
     return records.first_epoch
 
 
-@pytest.mark.parametrize("spoil", [empty_last_checkpoint, truncated_and_empty, nothing_whole])
+@pytest.mark.parametrize(
+    "spoil", [empty_last_checkpoint, truncated_and_empty, legacy, nothing_whole]
+)
 def test_a_run_goes_on_bit_for_bit(spoil, whole_run, after_two_epochs):
     spoil(after_two_epochs)
     assert resume(after_two_epochs) == EPOCH_LEFT[spoil]
@@ -136,6 +159,13 @@ def test_a_run_goes_on_bit_for_bit(spoil, whole_run, after_two_epochs):
 
 def test_a_checkpoint_that_is_named_is_taken_as_it_is(after_two_epochs):
     assert resume(after_two_epochs, load_from=str(after_two_epochs / "epoch_2.pth")) == 2
+
+
+def test_weights_alone_cannot_be_resumed_from(after_two_epochs):
+    path = after_two_epochs / "weights.pth"
+    torch.save({"state_dict": {}, "meta": {}}, path)
+    with pytest.raises(CheckpointError, match=r"weights\.pth cannot be resumed from.* load_from"):
+        resume(after_two_epochs, load_from=str(path))
 
 
 def test_names_by_any_template_are_found(after_two_epochs):
@@ -159,7 +189,7 @@ def test_a_kill_while_it_is_written_leaves_the_file_that_was(step, tmp_path, mon
         raise KeyboardInterrupt
 
     if step == "write":
-        monkeypatch.setattr(atomic_checkpoint_hook, "open", killed, raising=False)
+        monkeypatch.setattr(Path, "write_bytes", killed)
     else:
         monkeypatch.setattr(os, step, killed)
     with pytest.raises(KeyboardInterrupt):
@@ -169,6 +199,20 @@ def test_a_kill_while_it_is_written_leaves_the_file_that_was(step, tmp_path, mon
     AtomicBackend().put(b"new", path)
     assert path.read_bytes() == b"new"
     assert [p.name for p in path.parent.iterdir()] == ["a.pth"]
+
+
+def test_a_full_disk_is_named_and_leaves_what_was(tmp_path, monkeypatch):
+    path = tmp_path / "a.pth"
+    AtomicBackend().put(b"old", path)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*/a\.pth'"):
+        AtomicBackend().put(b"new", path)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("kept", [0, 1])
