@@ -1,11 +1,12 @@
 """Data sets in the form that long-tailed benchmarks are published in: a list of images."""
 
+import re
 from collections.abc import Iterator
 
 from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
 from mmpretrain.registry import DATASETS
 
-from .annotated_images import AnnotatedImages, Annotation
+from .annotated_images import AnnotatedImages, Annotation, read_lines
 
 __all__ = ["ImageList", "ImageNetLT"]
 
@@ -39,15 +40,14 @@ class ImageList(AnnotatedImages):
     def read_annotations(self) -> Iterator[Annotation]:
         if self.CLASSES is None:
             raise ValueError(f"{type(self).__name__}: num_classes or classes must be given")
-        with open(self.ann_file, encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if not line.strip():
-                    continue
-                place = f"line {number}"
-                words = line.rsplit(maxsplit=1)
-                if len(words) != 2 or not words[1].lstrip("-").isdecimal():
-                    raise self.error(place, f"must be 'relative/path label', got {line.rstrip()!r}")
-                yield Annotation(words[0], int(words[1]), place)
+        for number, line in enumerate(read_lines(self.ann_file), 1):
+            if not line.strip():
+                continue
+            place = f"line {number}"
+            words = line.rsplit(maxsplit=1)
+            if len(words) != 2 or not re.fullmatch("-?[0-9]{1,18}", words[1]):
+                raise self.error(place, f"must be 'relative/path label', got {line.rstrip()!r}")
+            yield Annotation(words[0], int(words[1]), place)
 
 
 @DATASETS.register_module()

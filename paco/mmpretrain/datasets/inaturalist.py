@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from mmpretrain.registry import DATASETS
 
 from .. import compat
-from .annotated_images import AnnotatedImages, Annotation
+from .annotated_images import AnnotatedImages, Annotation, read_text
 
 __all__ = ["INaturalist"]
 
@@ -27,15 +27,14 @@ class INaturalist(AnnotatedImages):
     """
 
     def read_annotations(self) -> Iterator[Annotation]:
-        with open(self.ann_file, encoding="utf-8") as file:
-            try:
-                content = json.load(file)
-            except json.JSONDecodeError as error:
-                raise self.error(f"line {error.lineno}", f"is not JSON: {error.msg}") from error
+        try:
+            content = json.loads(read_text(self.ann_file))
+        except json.JSONDecodeError as error:
+            raise self.error(f"line {error.lineno}", f"is not JSON: {error.msg}") from error
         categories = self._table(content, "categories", "id", "name")
         paths = self._table(content, "images", "id", "file_name")
         ids = sorted(categories)
-        compat.set_class_names(self, tuple(str(categories[i]) for i in ids))
+        compat.set_class_names(self, tuple(categories[i] for i in ids))
         labels = {category: label for label, category in enumerate(ids)}
 
         annotated = set()
@@ -52,14 +51,24 @@ class INaturalist(AnnotatedImages):
             image = next(image for image in paths if image not in annotated)
             raise self.error("images", f"id {image!r} ({paths[image]}) has no annotation")
 
-    def _table(self, content: dict, part: str, key: str, value: str) -> dict:
-        return {row[1]: row[2] for row in self._rows(content, part, key, value)}
+    def _table(self, content: dict, part: str, key: str, value: str) -> dict[int, str]:
+        table: dict[int, str] = {}
+        for place, number, text in self._rows(content, part, key, value):
+            if number in table:
+                raise self.error(place, f"{key} {number} is there already")
+            table[number] = text
+        return table
 
     def _rows(self, content: dict, part: str, *keys: str) -> Iterator[tuple]:
         """The place of each entry of a part of the file, and the entry's values of these keys."""
         if not isinstance(content, dict) or not isinstance(content.get(part), list):
             raise self.error(part, "the file must have a list of this name")
         for i, row in enumerate(content[part]):
+            place = f"{part}[{i}]"
             if not isinstance(row, dict) or any(key not in row for key in keys):
-                raise self.error(f"{part}[{i}]", f"must have {' and '.join(keys)}, got {row!r}")
-            yield f"{part}[{i}]", *(row[key] for key in keys)
+                raise self.error(place, f"must have {' and '.join(keys)}, got {row!r}")
+            for key in keys:
+                kind = int if key.endswith("id") else str
+                if type(row[key]) is not kind:
+                    raise self.error(place, f"{key} must be of {kind.__name__}, got {row[key]!r}")
+            yield place, *(row[key] for key in keys)

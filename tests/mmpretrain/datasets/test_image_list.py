@@ -58,11 +58,83 @@ def test_image_net_lt_has_image_net_s_classes(tmp_path, names):
 
 
 @pytest.mark.parametrize(
-    "line", ["images/a/0.png", "images/a/0.png one", "images/a/0.png 1.5", " 1", "a 1 2 x"]
+    "line",
+    [
+        "images/a/0.png",
+        "images/a/0.png one",
+        "images/a/0.png 1.5",
+        " 1",
+        "a 1 2 x",
+        "a --5",
+        "a 5-",
+        "a \u0663",
+    ],
 )
 def test_a_line_that_makes_no_sense_is_named(tmp_path, names, line):
     with pytest.raises(ValueError, match=r"list\.txt, line 3: must be 'relative/path label', got"):
         build(tmp_path, f"{names[0]} 0\n{names[1]} 1\n{line}\n{names[2]} 2\n")
+
+
+def test_a_long_line_makes_a_short_message(tmp_path, names):
+    for line in ["x" * 10**6, "x" * 10**6 + " 1"]:
+        with pytest.raises((ValueError, FileNotFoundError), match=r"list\.txt.* line 2: ") as info:
+            build(tmp_path, f"{names[0]} 0\n{line}\n")
+        assert len(str(info.value)) < 600
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_byte_order_mark_is_read_over(tmp_path, names, end):
+    text = end.join(text_of(names).splitlines())
+    (tmp_path / "classes.txt").write_text(end.join(["猫", "dog", "a\u2028b"]), "utf-8-sig")
+    (tmp_path / "list.txt").write_text(text, "utf-8-sig", newline="")
+    dataset = DATASETS.build(
+        dict(
+            type="ImageList",
+            data_root=str(tmp_path),
+            ann_file="list.txt",
+            classes=str(tmp_path / "classes.txt"),
+        )
+    )
+    assert dataset.get_data_info(0)["img_path"] == str(tmp_path / names[0])
+    assert dataset.metainfo["classes"] == ("猫", "dog", "a\u2028b")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "line"), [("gbk", 2), ("utf-16", 1), ("utf-16-be", 2), ("utf-32", 1)]
+)
+@pytest.mark.parametrize("file", ["list.txt", "classes.txt"])
+def test_other_encodings_are_refused(tmp_path, encoding, line, file):
+    (tmp_path / "list.txt").write_text("a.png 0\n")
+    (tmp_path / file).write_text("a.png 0\n文件.png 1\n", encoding)
+    with pytest.raises(ValueError, match=rf"{file.replace('.', '[.]')}, line {line}: is not UTF-8"):
+        DATASETS.build(
+            dict(
+                type="ImageList",
+                data_root=str(tmp_path),
+                ann_file="list.txt",
+                classes=str(tmp_path / "classes.txt") if file == "classes.txt" else ["a"],
+            )
+        )
+
+
+def test_a_class_without_a_name_is_named(tmp_path, names):
+    (tmp_path / "classes.txt").write_text("a\n\nb\n")
+    with pytest.raises(ValueError, match=r"classes\.txt, line 2: a class has no name"):
+        build(tmp_path, "", num_classes=None, classes=str(tmp_path / "classes.txt"))
+
+
+@pytest.mark.parametrize("test_mode", [False, True])
+def test_an_empty_list_is_named(tmp_path, test_mode):
+    with pytest.raises(ValueError, match=r"list\.txt names no image"):
+        build(tmp_path, "\n \n", test_mode=test_mode)
+
+
+def test_an_image_with_two_labels_is_named(tmp_path, names):
+    text = text_of(names) + f"{names[4]} 1\n"
+    assert len(build(tmp_path, text)) == 10  # it counts twice
+    folder, name = names[4].rsplit("/", 1)
+    with pytest.raises(ValueError, match=r"line 11: the label is 2, and 1 at line 5, of one image"):
+        build(tmp_path, f"{text}{folder}/./{name} 2\n")
 
 
 def test_blank_lines_count_for_nothing(tmp_path, names):

@@ -66,6 +66,55 @@ def test_an_entry_that_makes_no_sense_is_named(tmp_path, content, rng, part, key
         build(tmp_path, content)
 
 
+@pytest.mark.parametrize(
+    ("part", "key", "value"),
+    [
+        ("images", "id", "40"),
+        ("images", "id", 40.0),
+        ("images", "file_name", 7),
+        ("categories", "id", None),
+        ("categories", "name", 3),
+        ("annotations", "image_id", "40"),
+        ("annotations", "image_id", [40]),
+        ("annotations", "category_id", True),
+    ],
+)
+def test_a_value_of_another_type_is_named(tmp_path, content, rng, part, key, value):
+    i = rng.randrange(3)
+    content[part][i][key] = value
+    with pytest.raises(ValueError, match=rf"train\.json, {part}\[{i}\]: {key} must be of"):
+        build(tmp_path, content)
+
+
+@pytest.mark.parametrize("part", ["images", "categories"])
+def test_an_id_that_is_there_twice_is_named(tmp_path, content, part):
+    content[part].append(dict(content[part][0]))
+    last = len(content[part]) - 1
+    with pytest.raises(ValueError, match=rf"{part}\[{last}\]: id \d+ is there already"):
+        build(tmp_path, content)
+
+
+def test_a_file_of_two_images_with_two_labels_is_named(tmp_path, content):
+    first, other = content["annotations"][0], content["annotations"][1]
+    if first["category_id"] == other["category_id"]:
+        other = content["annotations"][2]
+    files = {image["id"]: image for image in content["images"]}
+    other["category_id"] = next(
+        c["id"] for c in content["categories"] if c["id"] != first["category_id"]
+    )
+    files[other["image_id"]]["file_name"] = files[first["image_id"]]["file_name"]
+    with pytest.raises(ValueError, match=r"annotations\[\d\]: the label is \d, and \d at annot"):
+        build(tmp_path, content)
+
+
+def test_encodings_are_those_of_a_list(tmp_path, content):
+    text = json.dumps(content)
+    assert len(build(tmp_path, "\ufeff" + text)) == 6
+    (tmp_path / "train.json").write_text(text, "utf-16")
+    with pytest.raises(ValueError, match=r"train\.json, line 1: is not UTF-8"):
+        DATASETS.build(dict(type="INaturalist", data_root=str(tmp_path), ann_file="train.json"))
+
+
 def test_annotations_of_nothing_are_named(tmp_path, content, rng):
     i = rng.randrange(6)
     entry = content["annotations"][i]
