@@ -4,6 +4,7 @@ A command line imports this before anything of the toolbox.
 """
 
 from argparse import ArgumentParser, Namespace
+from datetime import timedelta
 from pathlib import Path
 
 # First, because it mends the toolbox's imports where that is needed.
@@ -88,7 +89,12 @@ def set_launcher(args: Namespace, cfg: Config) -> None:
     cfg.launcher = args.launcher
     if args.launcher != "pytorch" or torch.cuda.is_available():
         return
-    torch.distributed.init_process_group("gloo")
+    settings = dict(cfg.get("env_cfg", {}).get("dist_cfg", {}))
+    for name in ("backend", "init_backend"):  # of GPUs
+        settings.pop(name, None)
+    if "timeout" in settings:
+        settings["timeout"] = timedelta(seconds=settings["timeout"])
+    torch.distributed.init_process_group("gloo", **settings)
     # The toolbox's own wrapper, but for the GPU of the process; the config's settings count.
     cfg.model_wrapper_cfg = dict(
         type="MMDistributedDataParallel",

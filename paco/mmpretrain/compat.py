@@ -29,6 +29,7 @@ __all__ = [
     "count_epoch",
     "count_iteration",
     "do_not_resume",
+    "make_windows_exportable",
     "normalises",
     "resume_from",
     "resumed_checkpoint",
@@ -89,6 +90,24 @@ def _allow_mmengine_checkpoints() -> None:
             if value is not getattr and value not in allowed
         ]
         checkpoint.get_torch_safe_globals = lambda: others
+
+
+def make_windows_exportable() -> None:
+    """Puts the windows of Swin and MixMIM transformers together without a number of images.
+
+    The toolbox computes that number as a Python integer, which tracing and torch.export both take
+    for a constant: the file would be right for a batch of the exporter's size alone.
+    """
+    from mmpretrain.models.backbones.mixmim import MixMIMBlock
+    from mmpretrain.models.utils import ShiftWindowMSA
+
+    def window_reverse(windows: torch.Tensor, H: int, W: int, window_size: int) -> torch.Tensor:
+        rows, columns = H // window_size, W // window_size
+        x = windows.view(-1, rows, columns, window_size, window_size, windows.shape[-1])
+        return x.permute(0, 1, 3, 2, 4, 5).contiguous().view(-1, H, W, windows.shape[-1])
+
+    for kind in (ShiftWindowMSA, MixMIMBlock):
+        kind.window_reverse = staticmethod(window_reverse)
 
 
 def resumes_from_the_latest(runner: "Runner") -> bool:

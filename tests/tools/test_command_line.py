@@ -1,8 +1,11 @@
 """The options that the command lines share, and what becomes of the config."""
 
+import shutil
+import subprocess
 import sys
 import warnings
 from argparse import ArgumentParser, Namespace
+from datetime import timedelta
 
 import pytest
 import torch
@@ -113,17 +116,51 @@ def test_training_and_testing_have_them_and_the_config_s_work_dir(
 def test_a_process_group_of_cpus_keeps_the_config_s_wrapper(monkeypatch):
     started = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.distributed, "init_process_group", started.append)
+    monkeypatch.setattr(
+        torch.distributed, "init_process_group", lambda *how, **more: started.append((how, more))
+    )
     args = parse(DIGITS, "--launcher", "pytorch")
     cfg = Config(dict(find_unused_parameters=True))
     command_line.set_launcher(args, cfg)
-    assert (started, cfg.launcher) == (["gloo"], "pytorch")
+    assert (started, cfg.launcher) == ([(("gloo",), {})], "pytorch")
     default = dict(type="MMDistributedDataParallel", device_ids=None, broadcast_buffers=False)
     assert cfg.model_wrapper_cfg == default | dict(find_unused_parameters=True)
     cfg = Config(dict(model_wrapper_cfg=dict(broadcast_buffers=True, static_graph=True)))
     command_line.set_launcher(args, cfg)
     own = dict(find_unused_parameters=False, broadcast_buffers=True, static_graph=True)
     assert cfg.model_wrapper_cfg == default | own
+
+
+def test_a_process_group_of_cpus_has_the_config_s_timeout(monkeypatch):
+    started = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(
+        torch.distributed, "init_process_group", lambda *how, **more: started.append((how, more))
+    )
+    dist_cfg = dict(backend="nccl", init_backend="torch", timeout=7)
+    cfg = Config(dict(env_cfg=dict(dist_cfg=dist_cfg)))
+    command_line.set_launcher(parse(DIGITS, "--launcher", "pytorch"), cfg)
+    assert started == [(("gloo",), dict(timeout=timedelta(seconds=7)))]
+    assert cfg.env_cfg.dist_cfg == dist_cfg
+
+
+@pytest.mark.parametrize("script", ["dist_train.sh", "dist_test.sh"])
+def test_without_the_environment_the_launcher_says_what_to_do(script, tmp_path):
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexit 1\n")
+    python.chmod(0o755)
+    for path, where in [(f"{tmp_path}:/usr/bin:/bin", python), ("/usr/bin:/bin", "none on PATH")]:
+        if where != python and shutil.which("python", path=path):
+            continue  # of the system
+        result = subprocess.run(
+            ["bash", CONFIGS.parent / "tools" / script, DIGITS, "2", "2"],
+            env={"PATH": path},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert result.returncode == 1
+        assert f"python ({where}) has no torch: activate the environment" in result.stderr
 
 
 @pytest.mark.parametrize(("launcher", "has_gpu"), [("none", False), ("pytorch", True)])

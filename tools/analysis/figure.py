@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 import matplotlib
+from matplotlib import font_manager
 from matplotlib.figure import Figure
 
 # Okabe and Ito's, the darker ones first. Markers and dashes tell the runs apart without colour.
@@ -13,8 +14,33 @@ DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 3)))
 GREY = "#666666"
 DPI = 150
 
+# For class names in Chinese, Japanese and Korean, which matplotlib's own font lacks.
+CJK = (
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "Noto Sans SC",
+    "Source Han Sans SC",
+    "WenQuanYi Zen Hei",
+    "WenQuanYi Micro Hei",
+    "Microsoft YaHei",
+    "SimHei",
+    "PingFang SC",
+    "Hiragino Sans",
+    "Yu Gothic",
+    "Malgun Gothic",
+    "Arial Unicode MS",
+)
+
+
+def fonts() -> list[str]:
+    """Matplotlib's own font, and behind it those of CJK that this machine has."""
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    return ["DejaVu Sans", *(name for name in CJK if name in installed)]
+
+
 matplotlib.rcParams.update(
     {
+        "font.family": fonts(),
         "font.size": 9,
         "axes.titlesize": 10,
         "axes.spines.top": False,

@@ -3,9 +3,12 @@
 from mmpretrain.models import ImageClassifier
 from torch import Tensor, nn
 
+from ... import compat
 from ..heads.class_centers_head import ClassCentersHead
 
 __all__ = ["InferenceClassifier"]
+
+compat.make_windows_exportable()
 
 
 class InferenceClassifier(nn.Module):

@@ -57,7 +57,7 @@ class PaCoClassifier(ImageClassifier):
         key_encoder (paco.nn.MomentumEncoder): Trails backbone, neck and projector; None for GPaCo.
 
     Raises:
-        ValueError: For a momentum outside [0, 1].
+        ValueError: For a momentum outside [0, 1], and for images that are to be mixed.
         TypeError: For another head.
     """
 
@@ -74,6 +74,12 @@ class PaCoClassifier(ImageClassifier):
         if not isinstance(data_preprocessor, nn.Module):
             data_preprocessor = {"type": "TwoViewDataPreprocessor", **(data_preprocessor or {})}
         super().__init__(backbone, neck, head, data_preprocessor=data_preprocessor, **kwargs)
+        if getattr(self.data_preprocessor, "batch_augments", None) is not None:
+            raise ValueError(
+                "PaCoClassifier: images cannot be mixed (Mixup, CutMix): a mixed one has no "
+                "class to find positives for: set train_cfg=None, and no batch_augments in the "
+                "data preprocessor"
+            )
         if not isinstance(self.head, PaCoHead):
             raise TypeError(
                 f"PaCoClassifier: head must be a PaCoHead, got {type(self.head).__name__}"

@@ -1,5 +1,6 @@
 """The head of PaCo and GPaCo: class centers, projector, queue and loss."""
 
+import inspect
 import logging
 
 import torch
@@ -43,6 +44,9 @@ class PaCoHead(ClassCentersHead):
 
     Attributes:
         step (paco.nn.TrainingStep): Loss, queue and centers.
+
+    Raises:
+        TypeError: For a loss that is not called as they are.
     """
 
     def __init__(
@@ -57,6 +61,12 @@ class PaCoHead(ClassCentersHead):
         **kwargs,
     ) -> None:
         super().__init__(num_classes, in_channels, loss=loss, **kwargs)
+        if "num_anchors" not in inspect.signature(self.loss_module.forward).parameters:
+            raise TypeError(
+                "PaCoHead: loss must be a PaCoLoss or a MultiTaskLoss, got a "
+                f"{type(self.loss_module).__name__}; the old config's goes with _delete_=True in "
+                "the head"
+            )
         self.projector = MODELS.build(
             dict(in_channels=in_channels, out_channels=feat_channels, **projector)
         )

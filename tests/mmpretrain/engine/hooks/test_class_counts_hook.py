@@ -7,6 +7,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import Runner
+from mmpretrain.datasets import cifar
 from mmpretrain.registry import DATASETS
 
 import paco
@@ -71,6 +72,21 @@ def test_class_counts_that_nobody_knows_are_an_error(tmp_path):
     torch.save(dict(state_dict=runner(tmp_path).model.state_dict()), checkpoint)
     with pytest.raises(RuntimeError, match=r"LongTailMetric\(class_counts="):
         runner_without_training_set(tmp_path, checkpoint).test()
+
+
+def test_a_test_downloads_no_training_set(tmp_path, monkeypatch):
+    fetched = []
+    monkeypatch.setattr(cifar, "download_and_extract_archive", lambda *_, **__: fetched.append(1))
+    checkpoint = tmp_path / "converted.pth"
+    torch.save(dict(state_dict=runner(tmp_path).model.state_dict()), checkpoint)
+    missing = dict(type="CIFAR10LT", data_root=str(tmp_path / "none"))
+    training_set = dict(type="RepeatDataset", times=2, dataset=missing, _delete_=True)
+    run = runner(tmp_path, load_from=str(checkpoint), **{"train_dataloader.dataset": training_set})
+    with pytest.raises(
+        RuntimeError, match=r"Cannot find CIFAR10LT .*; pass LongTailMetric\(class_"
+    ):
+        run.test()
+    assert not fetched
 
 
 def test_a_run_that_starts_from_another_has_counts_of_its_own(tmp_path):

@@ -243,6 +243,18 @@ def test_another_head_is_an_error(momentum):
         MODELS.build(config)
 
 
+MIXED = dict(augments=dict(type="Mixup", alpha=0.2))
+
+
+@pytest.mark.parametrize(
+    "left", [dict(train_cfg=MIXED), dict(data_preprocessor=dict(batch_augments=MIXED))]
+)
+def test_mixed_images_are_an_error(left):
+    with pytest.raises(ValueError, match=r"cannot be mixed \(Mixup, CutMix\).* train_cfg=None"):
+        MODELS.build(model_config() | left)
+    assert MODELS.build(model_config() | dict(train_cfg=None))
+
+
 def test_one_view_in_training_is_an_error():
     model = build(model_config())
     inputs, samples = two_views(6)

@@ -132,3 +132,15 @@ def test_supcon_s_encoder_learns_from_pairs_and_its_centers_from_features(moment
     for (name, p), q in zip(head.named_parameters(), twin.parameters(), strict=True):
         assert p.grad.abs().sum() > 0, name
         torch.testing.assert_close(p.grad, q.grad)
+
+
+@pytest.mark.parametrize("kind", ["CrossEntropyLoss", "LabelSmoothLoss"])
+def test_the_loss_of_another_head_is_an_error(kind):
+    config = model_config()
+    config["head"]["loss"] = dict(type=kind)
+    if kind == "LabelSmoothLoss":
+        config["head"]["loss"]["label_smooth_val"] = 0.1
+    with pytest.raises(
+        TypeError, match=rf"must be a PaCoLoss or a MultiTaskLoss, got a {kind}; .*_delete_"
+    ):
+        build(config)
