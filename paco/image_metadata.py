@@ -44,10 +44,11 @@ def image_metadata(
     Raises:
         ValueError: for a bad argument.
     """
-    if not classes or any("\n" in name for name in classes):
+    bad = [name for name in classes if len(name.splitlines()) != 1 or name.splitlines()[0] != name]
+    if not classes or bad:
         raise ValueError(
-            "image_metadata: classes must be at least one name without a line break, got "
-            f"{list(classes)}"
+            "image_metadata: classes must be at least one name, each of one line, got "
+            f"{bad[:3] or list(classes)}"
         )
     if channels not in ("RGB", "BGR", "GRAY"):
         raise ValueError(f"image_metadata: channels must be RGB, BGR or GRAY, got {channels!r}")

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import torch
 
@@ -30,8 +32,11 @@ def test_image_metadata_is_exact():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"classes": []}, r"classes must be at least one name .* got \[\]"),
-        ({"classes": ["a\nb"]}, r"without a line break, got \['a\\nb'\]"),
+        ({"classes": []}, r"classes must be at least one name, .* got \[\]"),
+        *(
+            ({"classes": ["good", name]}, rf"each of one line, got \[{re.escape(repr(name))}\]")
+            for name in ("a\nb", "a\n", "a\r", "\u2028b", "")
+        ),
         ({"channels": "HSV"}, "channels must be RGB, BGR or GRAY, got 'HSV'"),
         ({"channels": "GRAY"}, "mean must have one number for each of GRAY"),
         ({"std": [1.0]}, r"std must have one number for each of RGB, got \[1.0\]"),

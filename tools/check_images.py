@@ -1,7 +1,7 @@
 """Decodes every image that a config names: python tools/check_images.py CONFIG [--workers N].
 
 Training checks the lists before it starts, but an image only when its turn comes. This finds those
-that cannot be read, and says where the list names them.
+that cannot be read or are animated, and says where the list names them.
 """
 
 import argparse
@@ -19,7 +19,16 @@ from mmpretrain.datasets import KFoldDataset
 from mmpretrain.registry import DATASETS
 from torch.utils.data import Dataset
 
-from paco.mmpretrain.datasets.annotated_images import is_readable
+from paco.mmpretrain.datasets.annotated_images import is_animated, is_readable
+
+
+def problem_of(file: str) -> str | None:
+    """Why an image file should not be trained on, if so."""
+    if not is_readable(file):
+        return "is not an image that can be read"
+    if is_animated(file):
+        return "is animated, and which frame is read depends on OpenCV's version"
+    return None
 
 
 def data_sets_in(dataset: Dataset) -> Iterator[Dataset]:
@@ -36,7 +45,7 @@ def data_sets_in(dataset: Dataset) -> Iterator[Dataset]:
 def check(cfg: Config, workers: int) -> list[str]:
     """The problems of every image of the training, validation and test sets, one line each."""
     init_default_scope(cfg.get("default_scope", "mmpretrain"))
-    readable: dict[str, bool] = {}  # by file; a test set is often the validation set
+    problem: dict[str, str | None] = {}  # by file; a test set is often the validation set
     problems: dict[str, None] = {}  # in order, each once
     for split in ("train", "val", "test"):
         loader = cfg.get(f"{split}_dataloader")
@@ -49,14 +58,14 @@ def check(cfg: Config, workers: int) -> list[str]:
                 print(f"{split}: {type(dataset).__name__} has its images in memory")
                 continue
             print(f"{split}: {len(files)} images")
-            new = [file for file in dict.fromkeys(files) if file not in readable]
+            new = [file for file in dict.fromkeys(files) if file not in problem]
             if new:
-                decoded = track_parallel_progress(is_readable, new, workers, chunksize=32)
-                readable |= zip(new, decoded, strict=True)
+                found = track_parallel_progress(problem_of, new, workers, chunksize=32)
+                problem |= zip(new, found, strict=True)
             for image in images:
-                if not readable[image["img_path"]]:
+                if reason := problem[image["img_path"]]:
                     place = f"{dataset.ann_file}, {image['place']}: " if "place" in image else ""
-                    problems[f"{place}{image['img_path']} is not an image that can be read"] = None
+                    problems[f"{place}{image['img_path']} {reason}"] = None
     return list(problems)
 
 

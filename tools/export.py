@@ -52,7 +52,7 @@ def write(export: Callable[..., float | None], *arguments: object) -> float | No
     """Exports, or says in a sentence why not."""
     try:
         return export(*arguments)
-    except (OSError, RuntimeError, TypeError, ValueError) as error:
+    except (ImportError, OSError, RuntimeError, ValueError) as error:
         raise SystemExit(f"export.py: {error}") from error
 
 

@@ -4,6 +4,7 @@ import cv2
 import pytest
 import torch
 from helpers.digits_runs import CONFIGS
+from PIL import Image
 
 from paco.tools import check_images
 
@@ -61,6 +62,18 @@ def test_images_that_cannot_be_used_are_named_with_their_lines(config):
         ),
         "4 images cannot be used",
     ]
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP"])
+def test_animated_images_are_named(config, kind):
+    frames = [Image.new("RGB", (40, 48), colour) for colour in ("red", "blue")]
+    path = config.parent / "images" / "2.jpg"  # by its content, not its name
+    frames[0].save(path, kind, save_all=True, append_images=frames[1:])
+    with pytest.raises(SystemExit, match=r"train\.txt, line 3: .*2\.jpg is animated"):
+        run(config)
+    if kind != "GIF":
+        frames[0].save(path, kind)
+        run(config)
 
 
 def test_a_list_with_a_mistake_is_refused(config, capsys):

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import mmcv
 import numpy as np
 from mmpretrain.datasets import BaseDataset
+from PIL import Image
 
 from ..naming import named, shortened
 
@@ -161,6 +162,20 @@ def read_class_names(path: str) -> tuple[str, ...]:
         if not name.strip():
             raise ValueError(f"{path}, line {number}: a class has no name")
     return tuple(names)
+
+
+def is_animated(path: str) -> bool:
+    """Whether it is a GIF, or a PNG or WebP of several frames, which paco-classify refuses too.
+
+    OpenCV's versions take different frames of one, or none, or all laid over each other.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.format == "GIF" or (
+                image.format in ("PNG", "WEBP") and getattr(image, "is_animated", False)
+            )
+    except (OSError, ValueError, SyntaxError):  # no image of Pillow's
+        return False
 
 
 def is_readable(path: str) -> bool:
