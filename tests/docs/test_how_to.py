@@ -9,6 +9,7 @@ import paco.mmpretrain  # noqa: F401  (mends the toolbox's imports)
 
 # isort: split
 import torch
+from helpers.image_files import write_image
 from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from mmengine.registry import FUNCTIONS, init_default_scope
@@ -55,6 +56,26 @@ def test_the_zoo_config_becomes_a_paco_config_that_trains(config, tmp_path):
     assert model.head.queue.num_valid == 3
 
 
+def test_another_data_set_takes_its_place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (lines,) = (code for code in blocks("python") if "ImageList" in code)
+    path = tmp_path / "my_config.py"
+    path.write_text(blocks("python")[0] + lines)
+    for i in range(4):
+        write_image(tmp_path / "path" / "of" / "images" / f"{i}.png")
+    (tmp_path / "data" / "mine").mkdir(parents=True)
+    (tmp_path / "data" / "mine" / "train.txt").write_text(
+        "".join(f"{i}.png {i % 2}\n" for i in range(4))
+    )
+    (tmp_path / "data" / "mine" / "classes.txt").write_text("cat\ndog\n")
+    init_default_scope("mmpretrain")
+    loader = Runner.build_dataloader(
+        Config.fromfile(path).train_dataloader | dict(num_workers=0, persistent_workers=False)
+    )
+    assert loader.dataset.metainfo["classes"] == ("cat", "dog")
+    assert [view.shape for view in next(iter(loader))["inputs"]] == [(4, 3, 224, 224)] * 2
+
+
 def test_its_evaluation_has_the_zoo_metrics_and_ours(config):
     init_default_scope("mmpretrain")
     metrics = Evaluator(config.val_evaluator).metrics
@@ -64,7 +85,9 @@ def test_its_evaluation_has_the_zoo_metrics_and_ours(config):
 
 @pytest.mark.parametrize("code", blocks("python"))
 def test_python_code_runs_and_prints_what_its_comment_says(code, capsys):
-    exec(code, {})
+    names: dict = {}
+    exec(blocks("python")[0], names)  # the config, whose names later ones use
+    exec(code, names)
     printed = re.findall(r"print\(.*\) +# (.*)", code)
     assert capsys.readouterr().out.splitlines() == printed
 

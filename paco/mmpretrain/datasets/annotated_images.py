@@ -39,8 +39,13 @@ class AnnotatedImages(BaseDataset):
     same way: decoding all of them first would take an epoch's time. ``tools/check_images.py`` does
     that, once.
 
-    Images and annotations lie in a local file system. The arguments are those of
-    :class:`mmpretrain.datasets.BaseDataset`.
+    Images and annotations lie in a local file system.
+
+    Args:
+        ann_file (str): The annotation file.
+        classes (str | Sequence[str], optional): The class names, or a file of one a line. Defaults
+            to those of the class's ``METAINFO``, or of the annotation file.
+        **kwargs: Passed to :class:`mmpretrain.datasets.BaseDataset`.
     """
 
     def __init__(self, ann_file: str, classes: str | Sequence[str] | None = None, **kwargs) -> None:
