@@ -424,17 +424,24 @@ def view_of(steps: list) -> str:
 # ---- Data ----------------------------------------------------------------------------------------
 
 
+def write_images(folder: Path, number: int) -> None:
+    """One image under many names, 0.jpg and on."""
+    write_image(folder / "0.jpg")
+    for i in range(1, number):
+        (folder / f"{i}.jpg").hardlink_to(folder / "0.jpg")
+
+
 def lay_out(folder: str) -> None:
-    """Lays out ``data`` for a folder's recipes: one image, in every class of every split."""
+    """Lays out ``data`` for a folder's recipes: an image in every class of every split."""
     lists = {
         "imagenet_lt": ("imagenet_lt/ImageNet_LT_{}.txt", ("train", "val", "test"), 1000),
         "places_lt": ("places_lt/Places_LT_{}.txt", ("train", "val"), 365),
         "imagenet": ("imagenet/meta/{}.txt", ("train", "val"), 1000),
     }
     if folder == "inat2018":
-        write_image(Path("data/inat2018/train_val2018/Aves/1.jpg"))
+        write_images(Path("data/inat2018/train_val2018/Aves"), 8142)
         content = dict(
-            images=[dict(id=i, file_name="train_val2018/Aves/1.jpg") for i in range(8142)],
+            images=[dict(id=i, file_name=f"train_val2018/Aves/{i}.jpg") for i in range(8142)],
             annotations=[dict(image_id=i, category_id=i) for i in range(8142)],
             categories=[dict(id=i, name=f"species {i}") for i in range(8142)],
         )
@@ -445,10 +452,10 @@ def lay_out(folder: str) -> None:
     for split in splits:
         path = Path("data", pattern.format(split))
         path.parent.mkdir(parents=True, exist_ok=True)
-        image = "a/1.jpg" if folder == "imagenet" else f"{split}/a/1.jpg"
-        path.write_text("".join(f"{image} {c}\n" for c in range(num_classes)))
+        images = "a" if folder == "imagenet" else f"{split}/a"
+        path.write_text("".join(f"{images}/{c}.jpg {c}\n" for c in range(num_classes)))
         root = "places365" if folder == "places_lt" else "imagenet"
-        write_image(Path("data", root, split, "a/1.jpg"))
+        write_images(Path("data", root, split, "a"), num_classes)
 
 
 @pytest.mark.parametrize(
