@@ -52,9 +52,10 @@ def load_classes(cfg: Config) -> Classes:
     """The classes of a config, from its training set."""
     init_default_scope(cfg.get("default_scope", "mmpretrain"))
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    counts = count_classes(dataset).images
     # ImageNet has "tench, Tinca tinca"; the first is enough for a figure.
     names = tuple(str(name).split(",")[0] for name in dataset.metainfo["classes"])
-    return Classes(names, count_classes(dataset).images)
+    return Classes(names, counts)
 
 
 def load_runs(paths: Sequence[Path], classes: Classes) -> list[Predictions]:

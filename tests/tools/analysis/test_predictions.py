@@ -3,6 +3,7 @@ import torch
 from helpers.figures import CONFIG, write_predictions
 from mmengine.config import Config
 
+from paco.mmpretrain import DigitsLT
 from paco.tools.analysis.predictions import (
     check_same_images,
     load_classes,
@@ -69,3 +70,9 @@ def test_runs_on_other_images_are_refused(tmp_path, labels, predictions):
         write_predictions(path, changed_labels, changed_probabilities, first)
         with pytest.raises(ValueError, match=rf"b\.pkl .*{message}"):
             check_same_images(path, run, load_predictions(path))
+
+
+def test_a_config_whose_classes_have_no_names_is_named(monkeypatch):
+    monkeypatch.setattr(DigitsLT, "METAINFO", {})
+    with pytest.raises(ValueError, match="DigitsLT has no class names"):
+        load_classes(Config.fromfile(CONFIG))
