@@ -29,6 +29,9 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
                 os.fsync(written.fileno())
             os.replace(file, path.with_name(file.name))
     except OSError as error:
+        of_another = error.filename is not None and not Path(error.filename).is_relative_to(folder)
+        if error.errno is None or of_another:  # such as a compiler that is missing
+            raise
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -10,9 +10,11 @@ from paco.tools import command_line  # first: it mends the toolbox's imports
 
 # isort: split
 import torch
+from mmengine import dump
 from mmengine.evaluator import DumpResults
 from mmengine.runner import Runner
 
+from paco._files import whole_file
 from paco.mmpretrain import StrictLoadingHook
 
 
@@ -30,6 +32,11 @@ class DumpPredictions(DumpResults):
             }
             for sample in predictions
         ]
+
+    def compute_metrics(self, results: list) -> dict:
+        with whole_file(self.out_file_path) as file:
+            dump(results, file)
+        return {}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -7,6 +7,8 @@ import matplotlib
 from matplotlib import font_manager
 from matplotlib.figure import Figure
 
+from paco._files import whole_file
+
 # Okabe and Ito's, the darker ones first. Markers and dashes tell the runs apart without colour.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -58,8 +60,8 @@ def new(width: float, height: float) -> Figure:
 
 
 def save(figure: Figure, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=DPI, format="png")
+    with whole_file(path) as file:
+        figure.savefig(file, dpi=DPI, format="png")
     print(path)
 
 
