@@ -3,7 +3,7 @@
 // The public C++ API of libpaco.
 
 #include "build_info.h"         // IWYU pragma: export
+#include "keep_linked.h"        // IWYU pragma: export
 #include "ops/center_logits.h"  // IWYU pragma: export
 #include "ops/paco_loss.h"      // IWYU pragma: export
 #include "ops/queue_enqueue.h"  // IWYU pragma: export
-#include "register_ops.h"       // IWYU pragma: export

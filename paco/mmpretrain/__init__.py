@@ -18,7 +18,7 @@ except ImportError as error:
         ", or the maintained fork: pip install onedl-mmengine onedl-mmcv onedl-mmpretrain"
     ) from error
 
-from . import renamed  # noqa: F401
+from . import old_names  # noqa: F401
 from .checkpoints.reading import CheckpointError, read_checkpoint
 from .checkpoints.reference_conversion import convert_reference_state
 from .checkpoints.strict_loading import StrictLoadingHook, load_trained_model
@@ -31,13 +31,12 @@ from .datasets.transforms.cifar10_policy import CIFAR10Policy
 from .datasets.transforms.rand_augment import EfficientNetRandAugment
 from .datasets.transforms.square_cutout import SquareCutout
 from .datasets.transforms.two_views import TwoViews
-from .demo import DigitsLT, GaussianNoise, ProgressBarHook, SmallConvNet
+from .digits_demo import DigitsLT, GaussianNoise, ProgressBarHook, SmallConvNet
 from .engine.hooks.atomic_checkpoint_hook import AtomicCheckpointHook
 from .engine.hooks.class_counts_hook import ClassCountsHook
 from .engine.hooks.epoch_seed_hook import EpochSeedHook, seed_worker
 from .engine.loops.device_loops import DeviceTrainLoop, DeviceValLoop
 from .evaluation.long_tail_metric import LongTailMetric
-from .image_metadata import image_metadata
 from .models.backbones.last_block_resnet import LastBlockResNet
 from .models.backbones.resnet200 import ResNet200
 from .models.backbones.small_image_resnet import SmallImageResNet
@@ -48,6 +47,7 @@ from .models.heads.paco_head import PaCoHead
 from .models.losses.multi_task_loss import MultiTaskLoss
 from .models.necks.projector import Projector
 from .models.utils.two_view_data_preprocessor import TwoViewDataPreprocessor
+from .pipeline_metadata import image_metadata
 
 __all__ = [
     "CIFAR10LT",

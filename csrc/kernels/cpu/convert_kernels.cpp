@@ -3,7 +3,7 @@
 
 #include "convert_kernels.h"
 
-#include "round.h"
+#include "bfloat16.h"
 
 #if defined(__F16C__)
 #include <immintrin.h>

@@ -3,7 +3,7 @@
 #include <optional>
 #include <vector>
 
-#include "anchor_finish.h"
+#include "anchors.h"
 #include "check_values.h"
 #include "class_sums.h"
 #include "columns.h"

@@ -3,8 +3,8 @@
 
 #include "tile_kernels.h"
 
+#include "bfloat16.h"
 #include "exponential.h"
-#include "round.h"
 
 #if defined(__AVX512BF16__)
 #include <immintrin.h>

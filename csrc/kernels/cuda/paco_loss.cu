@@ -1,5 +1,5 @@
-#include "body/anchors.h"
-#include "body/center_gradient.h"
+#include "device/anchors.h"
+#include "device/center_gradient.h"
 #include "paco_loss.h"
 #include "pair_kernels.cuh"
 

@@ -4,10 +4,10 @@
 
 #include <type_traits>
 
-#include "body/class_sums.h"
-#include "body/feature_gradient.h"
-#include "body/launch_sizes.h"
-#include "body/pair_stream.h"
+#include "device/class_sums.h"
+#include "device/feature_gradient.h"
+#include "device/launch_sizes.h"
+#include "device/pair_stream.h"
 #include "device_context.cuh"
 #include "return_if_error.h"
 

@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <type_traits>
 
-#include "body/queue_enqueue.h"
+#include "device/queue_enqueue.h"
 #include "device_context.cuh"
 #include "queue_enqueue.h"
 #include "return_if_error.h"

@@ -1,3 +1,3 @@
-#include <paco/register_ops.h>
+#include <paco/keep_linked.h>
 
-[[maybe_unused]] static const int registered = (paco::register_ops(), 0);
+[[maybe_unused]] static const int registered = (paco::keep_linked(), 0);

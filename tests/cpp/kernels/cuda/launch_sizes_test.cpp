@@ -1,5 +1,5 @@
 #include <gtest/gtest.h>
-#include <paco/kernels/cuda/body/launch_sizes.h>
+#include <paco/kernels/cuda/device/launch_sizes.h>
 
 #include <random>
 #include <set>

@@ -1,11 +1,11 @@
 // The launches of paco_loss.cu on the host.
 #pragma once
 
-#include <paco/kernels/cuda/body/anchors.h>
-#include <paco/kernels/cuda/body/center_gradient.h>
-#include <paco/kernels/cuda/body/class_sums.h>
-#include <paco/kernels/cuda/body/feature_gradient.h>
-#include <paco/kernels/cuda/body/pair_stream.h>
+#include <paco/kernels/cuda/device/anchors.h>
+#include <paco/kernels/cuda/device/center_gradient.h>
+#include <paco/kernels/cuda/device/class_sums.h>
+#include <paco/kernels/cuda/device/feature_gradient.h>
+#include <paco/kernels/cuda/device/pair_stream.h>
 
 #include <cstdint>
 #include <string>

@@ -1,5 +1,5 @@
 #include <gtest/gtest.h>
-#include <paco/kernels/cuda/body/queue_enqueue.h>
+#include <paco/kernels/cuda/device/queue_enqueue.h>
 
 #include <algorithm>
 #include <cstdint>

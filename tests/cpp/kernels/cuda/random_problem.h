@@ -1,8 +1,8 @@
 // Random problems for the kernels of paco_loss.
 #pragma once
 
-#include <paco/kernels/cuda/body/problem.h>
-#include <paco/kernels/cuda/body/warp_products.h>
+#include <paco/kernels/cuda/device/problem.h>
+#include <paco/kernels/cuda/device/warp_products.h>
 
 #include <bit>
 #include <cmath>

@@ -1,5 +1,5 @@
 #include <gtest/gtest.h>
-#include <paco/kernels/cuda/body/warp_products.h>
+#include <paco/kernels/cuda/device/warp_products.h>
 
 #include <cmath>
 #include <random>

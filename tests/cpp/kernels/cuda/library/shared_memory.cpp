@@ -1,7 +1,7 @@
 // Prints the dynamic shared memory, in bytes, of every kernel whose launch asks for an amount that
 // depends on the product and its tile: a line each, "KERNEL<PRODUCT, DIM> BYTES".
 
-#include <paco/kernels/cuda/body/launch_sizes.h>
+#include <paco/kernels/cuda/device/launch_sizes.h>
 
 #include <iostream>
 

@@ -9,6 +9,6 @@ namespace paco {
 /// Loading libpaco registers them; this function does nothing. Its call is a use of the library
 /// that keeps the linker from dropping it. Programs that link the CMake target Paco::paco, or load
 /// libpaco with dlopen, need no call.
-PACO_API void register_ops();
+PACO_API void keep_linked();
 
 }  // namespace paco

@@ -1,0 +1,7 @@
+#include "keep_linked.h"
+
+namespace paco {
+
+void keep_linked() {}
+
+}  // namespace paco

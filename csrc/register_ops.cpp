@@ -1,7 +1,0 @@
-#include "register_ops.h"
-
-namespace paco {
-
-void register_ops() {}
-
-}  // namespace paco
