@@ -7,7 +7,7 @@ from helpers.digits_runs import runner
 from mmpretrain.registry import DATASETS, MODELS, TRANSFORMS
 from sklearn.datasets import load_digits
 
-from paco.mmpretrain import demo
+from paco.mmpretrain import digits_demo
 
 # ---- The digits ---------------------------------------------------------------------------------
 
@@ -87,7 +87,7 @@ def test_noise_is_normal_and_independent():
 
 @pytest.mark.parametrize("interval", [0, math.inf])
 def test_the_bar_is_drawn_now_and_then_and_at_the_end(tmp_path, capsys, monkeypatch, interval):
-    monkeypatch.setattr(demo, "BAR_INTERVAL", interval)
+    monkeypatch.setattr(digits_demo, "BAR_INTERVAL", interval)
     run = runner(tmp_path, "ce", custom_hooks=[dict(type="ProgressBarHook")], log_level="ERROR")
     run.val_loop.evaluator.metrics[0].class_counts = [1] * 10
     run.train()
