@@ -52,7 +52,7 @@ void check_int64(const char* caller, const char* name, const at::Tensor& tensor)
              tensor.scalar_type());
 }
 
-// Of a tensor that is written: no two of its numbers share memory, as those of an expanded one do.
+// No two numbers of a tensor that is written may share memory, as those of an expanded one do.
 void check_no_overlap(const char* caller, const char* name, const at::Tensor& tensor) {
   if (tensor.unsafeGetTensorImpl()->has_symbolic_sizes_strides()) return;
   std::vector<std::pair<int64_t, int64_t>> dims;  // stride and size

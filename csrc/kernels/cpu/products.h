@@ -36,7 +36,7 @@ struct Lanes {
   }
 };
 
-// In T; rows of another type are converted.
+// Products are in T; rows of another type are converted.
 template <typename T>
 class Products {
  public:

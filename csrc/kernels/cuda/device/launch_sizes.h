@@ -17,7 +17,7 @@ namespace paco::cuda {
 // leave.
 inline int choose_num_shares(int64_t num_anchors, int64_t num_columns, int64_t resident_blocks) {
   constexpr int64_t kUnit = 128;  // columns; a share of less is not worth its sums
-  // In units: a float sum of more, one after another, has rounded too often.
+  // Rows are added up in units: a longer float sum, one after another, has rounded too often.
   constexpr int64_t kMaxShare = 256;
   const int64_t anchor_blocks = divide_up(num_anchors, kPairRows);
   const int64_t units = divide_up(num_columns, kUnit);
