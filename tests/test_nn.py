@@ -499,6 +499,15 @@ def test_step_is_the_loss_before_the_enqueue(form, anchors):
     assert step.queue.num_valid == 13
 
 
+def test_rows_of_a_step_under_autocast_have_unit_length():
+    step = new_step()
+    queries, keys, pooled, labels = step_batch(6)
+    with torch.autocast("cpu", torch.bfloat16):
+        rows = step.detailed(queries.bfloat16(), keys.bfloat16(), pooled, labels).features
+    assert rows.dtype == torch.float32
+    torch.testing.assert_close(rows.norm(dim=1), torch.ones(12))
+
+
 def test_step_gives_the_loss_of_its_details():
     step = new_step()
     copied = copy.deepcopy(step)

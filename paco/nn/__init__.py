@@ -1,0 +1,21 @@
+"""Modules of parametric contrastive learning: loss, queue, class centers, a step, key encoder.
+
+Every module scripts, compiles without a graph break, deep-copies and keeps its whole state in
+``state_dict``. None of them needs a process group or a GPU.
+"""
+
+from .class_centers import ClassCenters
+from .feature_queue import FeatureQueue
+from .momentum_encoder import MomentumEncoder, momentum_update_
+from .paco_loss import PaCoLoss
+from .training_step import StepResult, TrainingStep
+
+__all__ = [
+    "ClassCenters",
+    "FeatureQueue",
+    "MomentumEncoder",
+    "PaCoLoss",
+    "StepResult",
+    "TrainingStep",
+    "momentum_update_",
+]

@@ -1,0 +1,106 @@
+"""One step: normalise, concatenate, loss, enqueue."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..distributed import gather_rows
+from .class_centers import ClassCenters
+from .feature_queue import FeatureQueue
+
+
+class StepResult(NamedTuple):
+    """The result of :meth:`TrainingStep.detailed`, for trainers that log more than the loss."""
+
+    loss: Tensor
+    """The scalar loss."""
+    features: Tensor
+    """[2B, D], the unit rows of queries and keys."""
+    center_logits: Tensor
+    """[A, C], the anchors' training logits."""
+
+
+class TrainingStep(nn.Module):
+    """Loss, queue and centers of one step, for a trainer that brings the encoders.
+
+    Args:
+        loss: :class:`PaCoLoss`, or a module that is called like it.
+        queue: the queue of keys.
+        centers: the class centers; their parameters are to be trained along.
+        detach_centers: keep the centers' gradient from the pooled features, so that the encoder
+            learns from the pairs alone, as in SupCon.
+
+    Example::
+
+        step = TrainingStep(PaCoLoss(0.05, 0.2), FeatureQueue(8192, 128), ClassCenters(512, 1000))
+        loss = step(projector(pooled), key_encoder(key_view), pooled, labels)
+    """
+
+    def __init__(
+        self,
+        loss: nn.Module,
+        queue: FeatureQueue,
+        centers: ClassCenters,
+        detach_centers: bool = False,
+    ) -> None:
+        super().__init__()
+        self.loss = loss
+        self.queue = queue
+        self.centers = centers
+        self.detach_centers = detach_centers
+
+    def forward(self, queries: Tensor, keys: Tensor, pooled: Tensor, labels: Tensor) -> Tensor:
+        """The loss of a batch; afterwards the keys are in the queue.
+
+        The rows that have pooled features are the anchors, so ``pooled`` tells PaCo from GPaCo.
+        Rows are normalised in the queue's dtype, also under autocast. Where several processes
+        train, each enqueues the keys of all; a scripted step knows one.
+
+        Args:
+            queries: [B, D], projections of the first views, of any length.
+            keys: [B, D], those of the second views: in PaCo the key encoder's, to which no
+                gradient flows; in GPaCo the one encoder's.
+            pooled: pooled features: PaCo [B, F], of the queries; GPaCo [2B, F], of the queries
+                and then of the keys.
+            labels: int64 [B].
+
+        Returns:
+            A scalar.
+        """
+        return self.detailed(queries, keys, pooled, labels).loss
+
+    @torch.jit.export
+    def detailed(self, queries: Tensor, keys: Tensor, pooled: Tensor, labels: Tensor) -> StepResult:
+        """Does what :meth:`forward` does, and gives the features and logits of the loss as well."""
+        batch = queries.size(0)
+        if pooled.size(0) != batch and pooled.size(0) != 2 * batch:
+            raise ValueError(
+                f"TrainingStep: pooled must have {batch} rows (PaCo) or {2 * batch} (GPaCo), got "
+                f"{pooled.size(0)}"
+            )
+        # Autocast on a CPU would normalise in bfloat16, and leave lengths off by up to .4 %.
+        queries = F.normalize(queries.to(self.queue.features.dtype), dim=1)
+        keys = F.normalize(keys.to(self.queue.features.dtype), dim=1)
+        if pooled.size(0) == batch:
+            keys = keys.detach()
+        features = torch.cat([queries, keys])
+        center_logits = self.centers(pooled.detach() if self.detach_centers else pooled)
+        loss = self.loss(
+            features,
+            torch.cat([labels, labels]),
+            center_logits,
+            self.queue.features,
+            self.queue.labels,
+            num_valid=self.queue.num_valid,
+        )
+        if not torch.jit.is_scripting():
+            keys, labels = gather_rows(keys, labels)
+        self.queue.enqueue(keys, labels)
+        return StepResult(loss, features, center_logits)
+
+    @torch.jit.export
+    def predict(self, pooled: Tensor) -> Tensor:
+        """Inference logits [B, C] of pooled features [B, F]."""
+        return self.centers.predict(pooled)
