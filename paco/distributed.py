@@ -1,9 +1,11 @@
 """Rows of a batch that is spread over several processes, as many on each as it happens to have.
 
-They travel over the default process group. Without one there is one process.
+They travel over the default process group. Without one there is one process. How many rows each
+rank has travels between the hosts, over a gloo group, so that no one waits for a device.
 """
 
 from collections.abc import Callable
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.distributed as dist
@@ -11,6 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 __all__ = ["apply_shuffled", "gather_rows"]
+
+_host_groups: WeakKeyDictionary = WeakKeyDictionary()  # of each default group, its gloo twin
 
 
 def gather_rows(*tensors: Tensor) -> tuple[Tensor, ...]:
@@ -55,7 +59,17 @@ def _world_size() -> int:
 
 
 def _batch_sizes(rows: Tensor) -> list[int]:
-    return torch.cat(_all_gather(torch.tensor([len(rows)], device=rows.device))).tolist()
+    return torch.cat(_all_gather(torch.tensor([len(rows)]), _host_group())).tolist()
+
+
+def _host_group() -> dist.ProcessGroup | None:
+    """A group for tensors on the CPU: None where the default one takes them."""
+    if dist.get_backend() == "gloo":
+        return None
+    world = dist.group.WORLD
+    if world not in _host_groups:
+        _host_groups[world] = dist.new_group(backend="gloo")
+    return _host_groups[world]
 
 
 def _gather(rows: Tensor, sizes: list[int]) -> Tensor:
@@ -66,7 +80,7 @@ def _gather(rows: Tensor, sizes: list[int]) -> Tensor:
     return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
 
-def _all_gather(tensor: Tensor) -> list[Tensor]:
+def _all_gather(tensor: Tensor, group: dist.ProcessGroup | None = None) -> list[Tensor]:
     parts = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
-    dist.all_gather(parts, tensor)
+    dist.all_gather(parts, tensor, group)
     return parts

@@ -1,6 +1,7 @@
 import copy
 
 import torch
+import torch.distributed as dist
 from helpers.modules import new_step, step_batch
 from torch import nn
 from torch.nn import functional as F
@@ -42,6 +43,30 @@ def test_rows_are_gathered_and_shuffled_whatever_their_number(rng, on_two_proces
         assert not torch.allclose(result["normed"], F.batch_norm(own, None, None, training=True))
     seen = torch.cat([result["seen"] for result in results])
     assert sorted(seen.flatten(1).tolist()) == sorted(everything.flatten(1).tolist())
+
+
+def sizes_beside_another_backend(rank: int, parts: list[torch.Tensor]) -> list[bool]:
+    get_backend = dist.get_backend
+    dist.get_backend = lambda: "nccl"  # which takes no tensor on the CPU
+    groups = []
+    all_gather = dist.all_gather
+
+    def recorded(parts, tensor, group=None):
+        groups.append(group)
+        all_gather(parts, tensor, group)
+
+    dist.all_gather = recorded
+    for _ in range(2):
+        gather_rows(parts[rank])
+    sizes, rows, sizes_again, rows_again = groups
+    assert rows is rows_again is None
+    return [get_backend(sizes) == "gloo", sizes is sizes_again]
+
+
+def test_batch_sizes_do_not_travel_over_a_device(on_two_processes):
+    parts = [torch.randn(3, 2), torch.randn(5, 2)]
+    for result in on_two_processes(sizes_beside_another_backend, parts):
+        assert result == [True, True]
 
 
 def test_one_process_has_nothing_to_do():
