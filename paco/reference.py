@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["center_logits", "paco_loss", "queue_enqueue_"]
+__all__ = ["center_logits", "paco_loss", "pixel_paco_loss", "queue_enqueue_"]
 
 
 def paco_loss(
@@ -102,6 +102,76 @@ def _smoothed_target(
     if num_classes == 1:  # no other class to give epsilon to: the operator refuses one
         return target
     return target * (1 - epsilon) + (1 - target) * epsilon / (num_classes - 1)
+
+
+def pixel_paco_loss(
+    embeddings: Tensor,
+    seg_logits: Tensor,
+    labels: Tensor,
+    queue: Tensor | None = None,
+    queue_labels: Tensor | None = None,
+    num_valid: Tensor | None = None,
+    num_pixels: int | None = 8192,
+    ignore_index: int = 255,
+    across_images: bool = False,
+    beta: float = 1.0,
+    gamma: float = 1.0,
+    base_temperature: float | None = None,
+    *,
+    alpha: float,
+    temperature: float,
+) -> Tensor:
+    """The loss of :class:`paco.nn.PixelPaCoLoss`: :func:`paco.paco_loss` of each image's pixels.
+
+    Args:
+        embeddings: [N, D, H, W], of any length.
+        seg_logits: [N, C, H, W].
+        labels: int64 [N, H', W'], each in [0, C) or ``ignore_index``.
+        num_pixels: how many pixels of each image are drawn; None takes all.
+        ignore_index: the label of ignored pixels.
+        across_images: contrast the drawn pixels of the whole batch.
+    """
+    size = embeddings.shape[2:]
+    num_classes = seg_logits.size(1)
+    y = F.interpolate(labels[:, None].double(), size=size, mode="nearest").long().flatten(1)
+    y = y.masked_fill(y == ignore_index, num_classes)
+    num = y.size(1) if num_pixels is None else min(num_pixels, y.size(1))
+    features: list[Tensor] = []
+    logits: list[Tensor] = []
+    classes: list[Tensor] = []
+    for image in range(y.size(0)):
+        drawn = torch.arange(num)
+        if num < y.size(1):
+            drawn = torch.randperm(y.size(1))[:num]
+        features.append(F.normalize(embeddings[image].flatten(1)[:, drawn].t(), dim=1))
+        logits.append(seg_logits[image].flatten(1)[:, drawn].t())
+        classes.append(y[image][drawn])
+    if across_images:
+        features, logits, classes = [torch.cat(features)], [torch.cat(logits)], [torch.cat(classes)]
+
+    total = torch.zeros(1, dtype=embeddings.dtype)
+    for z, s, c in zip(features, logits, classes):  # noqa: B905 (TorchScript knows no strict)
+        # The anchors first, and then the ignored pixels, which are contrast rows alone.
+        order = torch.argsort((c == num_classes).long(), stable=True)
+        num_anchors = int((c < num_classes).sum())
+        total = total + 0 * (z.sum() + s.sum())  # without anchors too, a NaN is a NaN
+        if num_anchors > 0:
+            total = total + paco_loss(
+                z[order],
+                c[order],
+                s[order[:num_anchors]],
+                queue,
+                queue_labels,
+                num_valid,
+                None,
+                num_anchors,
+                beta,
+                gamma,
+                base_temperature,
+                alpha=alpha,
+                temperature=temperature,
+            )
+    return total.sum() / len(features)
 
 
 def center_logits(

@@ -17,6 +17,7 @@ from paco.nn import (
     FeatureQueue,
     MomentumEncoder,
     PaCoLoss,
+    PixelPaCoLoss,
     TrainingStep,
     momentum_update_,
 )
@@ -28,6 +29,7 @@ MODULES = {
     "FeatureQueue": lambda: FeatureQueue(7, 3),
     "MomentumEncoder": lambda: MomentumEncoder(nn.Linear(3, 2)),
     "PaCoLoss": lambda: PaCoLoss(0.05, 0.2),
+    "PixelPaCoLoss": lambda: PixelPaCoLoss(0.01, 0.07),
     "TrainingStep": lambda: new_step(),
 }
 # The methods of Python alone; TorchScript takes no module as an argument.

@@ -1,4 +1,4 @@
-"""Modules of parametric contrastive learning: loss, queue, class centers, a step, key encoder.
+"""Modules of parametric contrastive learning: losses, queue, class centers, a step, key encoder.
 
 Every module scripts, compiles without a graph break, deep-copies and keeps its whole state in
 ``state_dict``. None of them needs a process group or a GPU.
@@ -8,6 +8,7 @@ from .class_centers import ClassCenters
 from .feature_queue import FeatureQueue
 from .momentum_encoder import MomentumEncoder, momentum_update_
 from .paco_loss import PaCoLoss
+from .pixel_paco_loss import PixelPaCoLoss
 from .training_step import StepResult, TrainingStep
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "FeatureQueue",
     "MomentumEncoder",
     "PaCoLoss",
+    "PixelPaCoLoss",
     "StepResult",
     "TrainingStep",
     "momentum_update_",
