@@ -464,17 +464,20 @@ def test_momentum_encoder_of_a_bad_momentum_is_an_error(momentum):
 
 
 @pytest.mark.parametrize("form", [lambda m: m, script], ids=["eager", "scripted"])
-@pytest.mark.parametrize("anchors", [6, 12], ids=["paco", "gpaco"])
-def test_step_is_the_loss_before_the_enqueue(form, anchors):
+@pytest.mark.parametrize("num_keys", [6, 18], ids=["two views", "four views"])
+@pytest.mark.parametrize("paco_form", [True, False], ids=["paco", "gpaco"])
+def test_step_is_the_loss_before_the_enqueue(form, num_keys, paco_form):
     step = new_step()
     step(*step_batch(7))
-    queries, keys, _, labels = step_batch(6)
+    queries, _, _, labels = step_batch(6)
+    keys = torch.randn(num_keys, 5)
+    anchors = 6 if paco_form else 6 + num_keys
     pooled = torch.randn(anchors, 6)
     leaves = [x.requires_grad_() for x in (queries, keys, pooled)]
-    rows = nn.functional.normalize(torch.cat([queries, keys if anchors == 12 else keys.detach()]))
+    rows = nn.functional.normalize(torch.cat([queries, keys.detach() if paco_form else keys]))
     expected = reference.paco_loss(
         rows,
-        torch.cat([labels, labels]),
+        labels.repeat(1 + num_keys // 6),
         step.centers(pooled),
         step.queue.features[:7].clone(),
         step.queue.labels[:7].clone(),
@@ -485,7 +488,7 @@ def test_step_is_the_loss_before_the_enqueue(form, anchors):
     )
     # No gradient flows to the keys of PaCo.
     gradients = torch.autograd.grad(expected, leaves, allow_unused=True)
-    assert (gradients[1] is None) == (anchors == 6)
+    assert (gradients[1] is None) == paco_form
     result = form(step).detailed(queries, keys, pooled, labels)
     torch.testing.assert_close(result.loss, expected)
     torch.testing.assert_close(result.features, rows)
@@ -496,9 +499,21 @@ def test_step_is_the_loss_before_the_enqueue(form, anchors):
         assert (actual is None) == (gradient is None)
         if actual is not None:
             torch.testing.assert_close(actual, gradient)
-    assert torch.equal(step.queue.features[7:13], rows[6:])
-    assert torch.equal(step.queue.labels[7:13], labels)
-    assert step.queue.num_valid == 13
+    # The keys of all views follow the seven rows, over the oldest where the queue ends at 16.
+    places = (7 + torch.arange(num_keys))[-16:] % 16
+    assert torch.equal(step.queue.features[places], rows[6:][-16:])
+    assert torch.equal(step.queue.labels[places], labels.repeat(num_keys // 6)[-16:])
+    assert step.queue.num_valid == min(7 + num_keys, 16)
+
+
+@pytest.mark.parametrize("num_keys", [6, 12])
+def test_step_of_many_views_compiles_whole(num_keys):
+    step = new_step()
+    queries, _, pooled, labels = step_batch(6)
+    batch = (queries, torch.randn(num_keys, 5), pooled, labels)
+    expected = copy.deepcopy(step)(*batch)
+    compiled = torch.compile(step, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(*batch), expected)
 
 
 def test_rows_of_a_step_under_autocast_have_unit_length():
@@ -613,6 +628,17 @@ def test_step_of_pooled_features_that_are_no_anchors_is_an_error(rows):
     queries, keys, _, labels = step_batch(6)
     with pytest.raises(ValueError, match=rf"TrainingStep: pooled .*\b6\b.*\b12\b.*{rows}"):
         step(queries, keys, torch.randn(rows, 6), labels)
+    assert step.queue.num_valid == 0
+
+
+@pytest.mark.parametrize("form", [lambda m: m, script], ids=["eager", "scripted"])
+@pytest.mark.parametrize("rows", [0, 5, 13])
+def test_step_of_keys_that_are_no_views_is_an_error(form, rows):
+    step = new_step()
+    queries, _, pooled, labels = step_batch(6)
+    error = ValueError if isinstance(form(step), TrainingStep) else torch.jit.Error
+    with pytest.raises(error, match=rf"TrainingStep: keys must have 6 rows .*, got {rows}"):
+        form(step)(queries, torch.randn(rows, 5), pooled, labels)
     assert step.queue.num_valid == 0
 
 

@@ -10,5 +10,5 @@ model = dict(head=dict(prior=False, loss=dict(label_smoothing=0.1)))
 optim_wrapper = dict(optimizer=dict(lr=0.08, weight_decay=1e-4))
 auto_scale_lr = dict(base_batch_size=512)
 
-views = dict(type="TwoViews", anchor=_base_.randcls, key=_base_.randclsstack)
+views = dict(type="ContrastViews", views=[_base_.randcls, _base_.randclsstack])
 train_dataloader = dict(dataset=dict(pipeline=[views]))

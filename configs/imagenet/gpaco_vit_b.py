@@ -10,7 +10,7 @@ model = dict(head=dict(prior=False))
 
 rand_augment = dict(_base_.rand_augment, num_policies=12)
 randclsstack = [*_base_.randclsstack[:-1], rand_augment]
-views = dict(type="TwoViews", anchor=randclsstack, key=_base_.sim)
+views = dict(type="ContrastViews", views=[randclsstack, _base_.sim])
 train_dataloader = dict(dataset=dict(pipeline=[views]))
 val_dataloader = dict(
     dataset=dict(

@@ -8,5 +8,5 @@ _base_ = [
 model = dict(head=dict(loss=dict(alpha=0.045)))
 optim_wrapper = dict(optimizer=dict(lr=0.04))
 
-views = dict(type="TwoViews", anchor=_base_.randcls, key=_base_.randclsstack)
+views = dict(type="ContrastViews", views=[_base_.randcls, _base_.randclsstack])
 train_dataloader = dict(dataset=dict(pipeline=[views]))

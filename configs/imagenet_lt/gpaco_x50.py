@@ -9,5 +9,5 @@ optim_wrapper = dict(optimizer=dict(lr=0.06))
 rand_augment = dict(_base_.rand_augment, num_policies=3)
 randcls = [*_base_.randcls[:-1], rand_augment]
 randclsstack = [*_base_.randclsstack[:-1], rand_augment]
-views = dict(type="TwoViews", anchor=randcls, key=randclsstack)
+views = dict(type="ContrastViews", views=[randcls, randclsstack])
 train_dataloader = dict(dataset=dict(pipeline=[views]))

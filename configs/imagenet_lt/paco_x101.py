@@ -5,5 +5,5 @@ optim_wrapper = dict(optimizer=dict(lr=0.03))
 
 rand_augment = dict(_base_.rand_augment, num_policies=3)
 randclsstack = [*_base_.randclsstack[:-1], rand_augment]
-views = dict(type="TwoViews", anchor=randclsstack, key=_base_.sim)
+views = dict(type="ContrastViews", views=[randclsstack, _base_.sim])
 train_dataloader = dict(dataset=dict(pipeline=[views]))

@@ -5,5 +5,5 @@ model = dict(
     head=dict(loss=dict(temperature=0.07)),
 )
 
-views = dict(type="TwoViews", anchor=_base_.randclsstack, key=_base_.sim)
+views = dict(type="ContrastViews", views=[_base_.randclsstack, _base_.sim])
 train_dataloader = dict(dataset=dict(pipeline=[views]))

@@ -3,6 +3,8 @@
 #include <c10/util/Exception.h>
 #include <torch/nn/functional/normalization.h>
 
+#include <algorithm>
+
 namespace paco::nn {
 
 TrainingStepImpl::TrainingStepImpl(const PaCoLoss& loss, const FeatureQueue& queue,
@@ -21,9 +23,12 @@ StepResult TrainingStepImpl::detailed(const torch::Tensor& queries, const torch:
                                       const torch::Tensor& pooled, const torch::Tensor& labels) {
   namespace F = torch::nn::functional;
   const int64_t batch = queries.size(0);
+  const int64_t num_keys = keys.size(0);
   const int64_t num_anchors = pooled.size(0);
-  TORCH_CHECK_VALUE(num_anchors == batch || num_anchors == 2 * batch,
-                    "TrainingStep: pooled must have ", batch, " rows (PaCo) or ", 2 * batch,
+  TORCH_CHECK_VALUE(num_keys >= batch && num_keys % std::max<int64_t>(batch, 1) == 0,
+                    "TrainingStep: keys must have ", batch, " rows for each view, got ", num_keys);
+  TORCH_CHECK_VALUE(num_anchors == batch || num_anchors == batch + num_keys,
+                    "TrainingStep: pooled must have ", batch, " rows (PaCo) or ", batch + num_keys,
                     " (GPaCo), got ", num_anchors);
   // Autocast on a CPU would normalise in bfloat16, and leave lengths off by up to .4 %.
   const torch::Tensor unit_queries = F::normalize(queries.to(queue->features.scalar_type()));
@@ -32,9 +37,10 @@ StepResult TrainingStepImpl::detailed(const torch::Tensor& queries, const torch:
   StepResult result;
   result.features = torch::cat({unit_queries, unit_keys});
   result.center_logits = centers(detach_centers ? pooled.detach() : pooled);
-  result.loss = loss(result.features, torch::cat({labels, labels}), result.center_logits,
+  const torch::Tensor key_labels = labels.repeat({num_keys / std::max<int64_t>(batch, 1)});
+  result.loss = loss(result.features, torch::cat({labels, key_labels}), result.center_logits,
                      queue->features, queue->labels, queue->num_valid());
-  queue->enqueue(unit_keys, labels);
+  queue->enqueue(unit_keys, key_labels);
   return result;
 }
 

@@ -13,7 +13,7 @@ namespace paco::nn {
 /// The results of a training step.
 struct StepResult {
   torch::Tensor loss;           ///< a scalar
-  torch::Tensor features;       ///< unit rows [2B, D]: queries, then keys
+  torch::Tensor features;       ///< unit rows [(1 + V) B, D]: queries, then keys
   torch::Tensor center_logits;  ///< [A, C]
 };
 
@@ -30,11 +30,13 @@ class PACO_API TrainingStepImpl : public torch::nn::Module {
   /// The rows that have pooled features are the anchors, so `pooled` tells PaCo from GPaCo.
   ///
   /// - queries: [B, D], projections of the first views, of any length.
-  /// - keys: [B, D], those of the second views: in PaCo the key encoder's, to which no gradient
-  ///   flows; in GPaCo the one encoder's.
-  /// - pooled: pooled features; PaCo: [B, F], of the queries; GPaCo: [2B, F], of the queries and
-  ///   then of the keys.
+  /// - keys: [V·B, D], those of the V >= 1 other views, view by view: in PaCo the key encoder's, to
+  ///   which no gradient flows; in GPaCo the one encoder's.
+  /// - pooled: pooled features; PaCo: [B, F], of the queries; GPaCo: [(1 + V) B, F], of the queries
+  ///   and then of the keys.
   /// - labels: int64 [B].
+  ///
+  /// Throws c10::ValueError for keys or pooled features of another number of rows.
   torch::Tensor forward(const torch::Tensor& queries, const torch::Tensor& keys,
                         const torch::Tensor& pooled, const torch::Tensor& labels);
 

@@ -28,9 +28,9 @@ from .datasets.class_counts import ClassCounts, count_classes
 from .datasets.image_list import ImageList, ImageNetLT
 from .datasets.inaturalist import INaturalist
 from .datasets.transforms.cifar10_policy import CIFAR10Policy
+from .datasets.transforms.contrast_views import ContrastViews
 from .datasets.transforms.rand_augment import EfficientNetRandAugment
 from .datasets.transforms.square_cutout import SquareCutout
-from .datasets.transforms.two_views import TwoViews
 from .digits_demo import DigitsLT, GaussianNoise, ProgressBarHook, SmallConvNet
 from .engine.hooks.atomic_checkpoint_hook import AtomicCheckpointHook
 from .engine.hooks.class_counts_hook import ClassCountsHook
@@ -43,10 +43,11 @@ from .models.backbones.small_image_resnet import SmallImageResNet
 from .models.classifiers.inference_classifier import InferenceClassifier
 from .models.classifiers.paco_classifier import PaCoClassifier
 from .models.heads.class_centers_head import ClassCentersHead
+from .models.heads.contrast_head import ContrastHead, EncodedViews
 from .models.heads.paco_head import PaCoHead
 from .models.losses.multi_task_loss import MultiTaskLoss
 from .models.necks.projector import Projector
-from .models.utils.two_view_data_preprocessor import TwoViewDataPreprocessor
+from .models.utils.views_data_preprocessor import ViewsDataPreprocessor
 from .pipeline_metadata import image_metadata
 
 __all__ = [
@@ -60,10 +61,13 @@ __all__ = [
     "ClassCentersHead",
     "ClassCounts",
     "ClassCountsHook",
+    "ContrastHead",
+    "ContrastViews",
     "DeviceTrainLoop",
     "DeviceValLoop",
     "DigitsLT",
     "EfficientNetRandAugment",
+    "EncodedViews",
     "EpochSeedHook",
     "GaussianNoise",
     "INaturalist",
@@ -82,8 +86,7 @@ __all__ = [
     "SmallImageResNet",
     "SquareCutout",
     "StrictLoadingHook",
-    "TwoViewDataPreprocessor",
-    "TwoViews",
+    "ViewsDataPreprocessor",
     "convert_reference_state",
     "count_classes",
     "image_metadata",

@@ -2,12 +2,19 @@
 
 from collections.abc import Callable
 
-from mmpretrain.registry import MODELS
+from mmengine.registry import Registry
+from mmpretrain.registry import MODELS, TRANSFORMS
 
-RENAMED = {
-    "ResNetCIFAR": "SmallImageResNet",
-    "DeepResNet": "ResNet200, which takes no depth; other depths are the toolbox's ResNet",
-}
+RENAMED: list[tuple[Registry, str, str]] = [
+    (MODELS, "ResNetCIFAR", "SmallImageResNet"),
+    (
+        MODELS,
+        "DeepResNet",
+        "ResNet200, which takes no depth; other depths are the toolbox's ResNet",
+    ),
+    (MODELS, "TwoViewDataPreprocessor", "ViewsDataPreprocessor"),
+    (TRANSFORMS, "TwoViews", "ContrastViews(views=[anchor, key])"),
+]
 
 
 def _refusal(old: str, new: str) -> Callable:
@@ -17,5 +24,5 @@ def _refusal(old: str, new: str) -> Callable:
     return refuse
 
 
-for old, new in RENAMED.items():
-    MODELS.register_module(name=old, module=_refusal(old, new))
+for registry, old, new in RENAMED:
+    registry.register_module(name=old, module=_refusal(old, new))

@@ -17,7 +17,7 @@ class StepResult(NamedTuple):
     loss: Tensor
     """The scalar loss."""
     features: Tensor
-    """[2B, D], the unit rows of queries and keys."""
+    """[(1 + V) B, D], the unit rows of queries and keys."""
     center_logits: Tensor
     """[A, C], the anchors' training logits."""
 
@@ -60,14 +60,17 @@ class TrainingStep(nn.Module):
 
         Args:
             queries: [B, D], projections of the first views, of any length.
-            keys: [B, D], those of the second views: in PaCo the key encoder's, to which no
-                gradient flows; in GPaCo the one encoder's.
-            pooled: pooled features: PaCo [B, F], of the queries; GPaCo [2B, F], of the queries
-                and then of the keys.
+            keys: [V·B, D], those of the V >= 1 other views, view by view: in PaCo the key
+                encoder's, to which no gradient flows; in GPaCo the one encoder's.
+            pooled: pooled features: PaCo [B, F], of the queries; GPaCo [(1 + V) B, F], of the
+                queries and then of the keys.
             labels: int64 [B].
 
         Returns:
             A scalar.
+
+        Raises:
+            ValueError: for keys or pooled features of another number of rows.
         """
         return self.detailed(queries, keys, pooled, labels).loss
 
@@ -75,9 +78,14 @@ class TrainingStep(nn.Module):
     def detailed(self, queries: Tensor, keys: Tensor, pooled: Tensor, labels: Tensor) -> StepResult:
         """Does what :meth:`forward` does, and gives the features and logits of the loss as well."""
         batch = queries.size(0)
-        if pooled.size(0) != batch and pooled.size(0) != 2 * batch:
+        if keys.size(0) < batch or keys.size(0) % max(batch, 1) != 0:
             raise ValueError(
-                f"TrainingStep: pooled must have {batch} rows (PaCo) or {2 * batch} (GPaCo), got "
+                f"TrainingStep: keys must have {batch} rows for each view, got {keys.size(0)}"
+            )
+        num_rows = batch + keys.size(0)
+        if pooled.size(0) != batch and pooled.size(0) != num_rows:
+            raise ValueError(
+                f"TrainingStep: pooled must have {batch} rows (PaCo) or {num_rows} (GPaCo), got "
                 f"{pooled.size(0)}"
             )
         # Autocast on a CPU would normalise in bfloat16, and leave lengths off by up to .4 %.
@@ -87,17 +95,18 @@ class TrainingStep(nn.Module):
             keys = keys.detach()
         features = torch.cat([queries, keys])
         center_logits = self.centers(pooled.detach() if self.detach_centers else pooled)
+        key_labels = labels.repeat(keys.size(0) // max(batch, 1))
         loss = self.loss(
             features,
-            torch.cat([labels, labels]),
+            torch.cat([labels, key_labels]),
             center_logits,
             self.queue.features,
             self.queue.labels,
             num_valid=self.queue.num_valid,
         )
         if not torch.jit.is_scripting():
-            keys, labels = gather_rows(keys, labels)
-        self.queue.enqueue(keys, labels)
+            keys, key_labels = gather_rows(keys, key_labels)
+        self.queue.enqueue(keys, key_labels)
         return StepResult(loss, features, center_logits)
 
     @torch.jit.export

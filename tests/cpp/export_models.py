@@ -78,7 +78,7 @@ def export_step(folder: Path) -> None:
     deploy.export_training_step(step, folder / "step.pt")
 
     queries = torch.randn(NUM_STEPS, BATCH, DIM, requires_grad=True)
-    keys = torch.randn(NUM_STEPS, BATCH, DIM)
+    keys = torch.randn(NUM_STEPS, 2 * BATCH, DIM)  # of two views
     pooled = torch.randn(NUM_STEPS, BATCH, FEATURES)
     labels = torch.randint(CLASSES, (NUM_STEPS, BATCH))
     losses = torch.stack(

@@ -36,10 +36,10 @@ def build(config: dict, class_counts: tuple[int, ...] = (50, 20, 9, 4, 1)) -> Im
     return model.train()
 
 
-def two_views(batch: int) -> tuple[Tensor, list[DataSample]]:
-    """The views of a batch as the preprocessor hands them over, and the images' labels."""
+def views_of(batch: int, num_views: int = 2) -> tuple[Tensor, list[DataSample]]:
+    """Views of a batch as the preprocessor hands them over, and the images' labels."""
     samples = [DataSample().set_gt_label(y) for y in torch.randint(NUM_CLASSES, (batch,)).tolist()]
-    return torch.randn(2 * batch, 1, 8, 8), samples
+    return torch.randn(num_views * batch, 1, 8, 8), samples
 
 
 def labels_of(samples: list[DataSample]) -> Tensor:

@@ -54,7 +54,7 @@ def test_it_takes_two_steps(path):
 def test_the_twins_see_the_anchor_view_of_paco():
     paco = Config.fromfile(CONFIGS / "cifar100_lt" / "paco_if100.py")
     twin = Config.fromfile(CONFIGS / "cifar100_lt" / "ce_if100.py")
-    anchor_view = paco.train_dataloader.dataset.pipeline[0].anchor
+    anchor_view = paco.train_dataloader.dataset.pipeline[0].views[0]
     assert twin.train_dataloader.dataset.pipeline[:-1] == anchor_view
     assert twin.data_preprocessor == paco.data_preprocessor
 

@@ -9,7 +9,7 @@ import paco.mmpretrain  # noqa: F401
 import pytest
 import torch
 from helpers.processes import RANKS
-from helpers.small_models import build, labels_of, model_config, two_views
+from helpers.small_models import build, labels_of, model_config, views_of
 from mmengine.model import MMDistributedDataParallel
 from mmpretrain.structures import DataSample
 from torch.nn import functional as F
@@ -124,7 +124,7 @@ def test_loss_queue_and_gradients_are_those_of_one_process(rng, momentum, on_two
     sizes = [[4, 4], [rng.randint(1, 3), rng.randint(4, 6)], [5, 2], [1, 1]]
     batches = []
     for split in sizes:
-        inputs, samples = two_views(sum(split))
+        inputs, samples = views_of(sum(split))
         batches.append((inputs.double(), labels_of(samples)))
     results = on_two_processes(train, model, batches, sizes)
     expected = train_alone(copy.deepcopy(model), batches, sizes)
@@ -158,7 +158,7 @@ def keys_of(rank: int, model, inputs: torch.Tensor, labels: torch.Tensor) -> dic
 def test_batch_norm_is_shuffled_for_the_keys_unless_it_is_switched_off(on_two_processes):
     model = build(model_config())
     assert model.shuffle_bn
-    inputs, samples = two_views(16)
+    inputs, samples = views_of(16)
     first, second = on_two_processes(keys_of, model, inputs, labels_of(samples))
     alone = [F.normalize(model.key_encoder(share), dim=1) for share in inputs[16:].chunk(RANKS)]
     torch.testing.assert_close(first["False"], torch.cat(alone), rtol=1e-4, atol=1e-5)

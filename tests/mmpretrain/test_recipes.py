@@ -353,12 +353,12 @@ def backbone_of(config: Config) -> str:
 
 def views_of(config: Config) -> str:
     steps = list(config.train_dataloader.dataset.pipeline)
-    if steps[0].type != "TwoViews":
+    if steps[0].type != "ContrastViews":
         assert steps.pop().type == "PackInputs"
         return small_view_of(steps)
     (views,) = steps
     name = small_view_of if config.train_dataloader.dataset.type.startswith("CIFAR") else view_of
-    return f"{name(views.anchor)} / {name(views.key)}"
+    return " / ".join(name(view) for view in views.views)
 
 
 def small_view_of(steps: list) -> str:
@@ -498,7 +498,7 @@ def shrunk(config: Config) -> Config:
     if backbone.type == "ResNeXt":
         backbone.groups = 2
     (views,) = config.train_dataloader.dataset.pipeline
-    for view in (views.anchor, views.key):
+    for view in views.views:
         view[1].size = IMAGE_SIZE
     return config
 

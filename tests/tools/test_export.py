@@ -13,7 +13,7 @@ from mmpretrain.structures import DataSample
 
 import paco
 from paco import deploy
-from paco.mmpretrain import DigitsLT
+from paco.mmpretrain import DigitsLT, EncodedViews
 from paco.tools import export
 
 CONFIG = CONFIGS / "digits_lt" / "paco.py"
@@ -108,10 +108,14 @@ def test_supcon_s_training_step_is_the_heads(checkpoint, tmp_path):
     samples = [DataSample().set_gt_label(y) for y in torch.randint(10, (6,)).tolist()]
     labels = torch.cat([sample.gt_label for sample in samples])
     pooled = torch.randn(12, head.centers.weight.size(1), requires_grad=True)
-    loss = step(*head.projector(pooled).chunk(2), pooled, labels)
-    expected = head.loss((pooled,), samples)["loss"]
+    projections = head.projector(pooled)
+    loss = step(*projections.chunk(2), pooled, labels)
+    views = EncodedViews(*(x.unflatten(0, (2, 6)) for x in (pooled, projections)))
+    expected = head.loss(views, samples)["loss"]
     torch.testing.assert_close(loss, expected)
-    gradients = [torch.autograd.grad(value, pooled) for value in (loss, expected)]
+    gradients = [
+        torch.autograd.grad(value, pooled, retain_graph=True) for value in (loss, expected)
+    ]
     torch.testing.assert_close(*gradients)
 
 

@@ -1,4 +1,4 @@
-_base_ = "./two_views_224.py"
+_base_ = "./contrast_views_224.py"
 
 images = dict(type="ImageNetLT", data_prefix="data/imagenet")
 

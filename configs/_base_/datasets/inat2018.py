@@ -1,4 +1,4 @@
-_base_ = "./two_views_224.py"
+_base_ = "./contrast_views_224.py"
 
 data_preprocessor = dict(
     mean=[118.83, 120.105, 96.9],  # (.466, .471, .380) of 255

@@ -1,6 +1,6 @@
-_base_ = "./two_views_224.py"
+_base_ = "./contrast_views_224.py"
 
-views = dict(type="TwoViews", anchor=_base_.sim, key=_base_.sim)
+views = dict(type="ContrastViews", views=[_base_.sim, _base_.sim])
 images = dict(type="ImageList", num_classes=365, data_prefix="data/places365")
 
 train_dataloader = dict(

@@ -35,22 +35,36 @@ TEST(TrainingStep, FromPythonsStateTakesPythonsSteps) {
 }
 
 TEST(TrainingStep, RowsOfPooledFeaturesAreTheAnchors) {
-  const torch::Tensor pooled = torch::randn({6, 5});
   const torch::Tensor labels = torch::tensor({0, 1, 2});
   const torch::Tensor queries = torch::randn({3, 2});
-  for (const int64_t anchors : {3, 6}) {
-    TrainingStep step = new_step(4, 2, 5);
-    const torch::Tensor keys = torch::randn({3, 2}).requires_grad_();
-    const StepResult result = step->detailed(queries, keys, pooled.slice(0, 0, anchors), labels);
-    EXPECT_EQ(result.features.size(0), 6);
-    EXPECT_EQ(result.center_logits.size(0), anchors);
-    EXPECT_TRUE(torch::allclose(result.features.norm(2, 1), torch::ones({6})));
-    EXPECT_EQ(step->queue->num_valid().item<int64_t>(), 3);
-    result.loss.backward();
-    EXPECT_EQ(keys.grad().defined(), anchors == 6);  // in PaCo no gradient flows to the keys
+  for (const int64_t num_keys : {3, 9}) {
+    for (const bool gpaco : {false, true}) {
+      const int64_t anchors = gpaco ? 3 + num_keys : 3;
+      const torch::Tensor pooled = torch::randn({anchors, 5});
+      TrainingStep step = new_step(10, 2, 5);
+      const torch::Tensor keys = torch::randn({num_keys, 2}).requires_grad_();
+      const StepResult result = step->detailed(queries, keys, pooled, labels);
+      EXPECT_EQ(result.features.size(0), 3 + num_keys);
+      EXPECT_EQ(result.center_logits.size(0), anchors);
+      EXPECT_TRUE(torch::allclose(result.features.norm(2, 1), torch::ones({3 + num_keys})));
+      EXPECT_EQ(step->queue->num_valid().item<int64_t>(), num_keys);
+      EXPECT_TRUE(step->queue->labels.slice(0, 0, num_keys).equal(labels.repeat({num_keys / 3})));
+      result.loss.backward();
+      EXPECT_EQ(keys.grad().defined(), gpaco);  // in PaCo no gradient flows to the keys
+    }
   }
-  EXPECT_THROW(new_step(4, 2, 5)->forward(queries, queries, pooled.slice(0, 0, 5), labels),
-               c10::ValueError);
+}
+
+TEST(TrainingStep, RefusesRowsThatAreNotOfWholeViews) {
+  TrainingStep step = new_step(4, 2, 5);
+  const torch::Tensor rows = torch::randn({3, 2});
+  const torch::Tensor labels = torch::tensor({0, 1, 2});
+  EXPECT_THROW(step->forward(rows, rows, torch::randn({5, 5}), labels), c10::ValueError);
+  for (const int64_t num_keys : {0, 2, 4}) {
+    EXPECT_THROW(step->forward(rows, torch::randn({num_keys, 2}), torch::randn({3, 5}), labels),
+                 c10::ValueError);
+  }
+  EXPECT_EQ(step->queue->num_valid().item<int64_t>(), 0);
 }
 
 TEST(TrainingStep, DetachedCentersLeaveTheEncoderToThePairs) {

@@ -11,7 +11,7 @@ from paco.nn import FeatureQueue
 
 from ...datasets.class_counts import ClassCounts
 from ...models.heads.class_centers_head import ClassCentersHead
-from ...models.heads.paco_head import PaCoHead
+from ...models.heads.contrast_head import ContrastHead
 from ...naming import named
 
 __all__ = ["check_training"]
@@ -24,7 +24,7 @@ def check_training(runner: Runner, model: ImageClassifier, counts: ClassCounts) 
         _require_every_class(runner, counts)
     if any(isinstance(module, FeatureQueue) for module in modules):
         _require_queue_left_out_of_averages(runner)
-    if any(isinstance(module, PaCoHead) and _has_norm(module.projector) for module in modules):
+    if any(isinstance(module, ContrastHead) and _has_norm(module.projector) for module in modules):
         _require_last_batch(runner)
 
 

@@ -1,5 +1,8 @@
 """Training and validation of small images that stay on the device."""
 
+import operator
+from collections.abc import Callable
+
 import torch
 from mmcv.transforms import Compose
 from mmengine.dist import get_world_size
@@ -12,10 +15,12 @@ from torch.utils.data import DataLoader
 
 from ... import compat
 from ...datasets.transforms.batched_transforms import transform_batch
-from ...datasets.transforms.two_views import TwoViews
+from ...datasets.transforms.contrast_views import ContrastViews
 from ...models.heads.class_centers_head import ClassCentersHead
 
 __all__ = ["DeviceTrainLoop", "DeviceValLoop"]
+
+Arrangement = Callable[[list[Tensor]], Tensor | list[Tensor] | dict]
 
 # Reading a loss waits for the device, so the hooks get one in so many steps.
 REPORT_INTERVAL = 20
@@ -26,18 +31,18 @@ EVALUATION_BATCH = 2048
 
 @LOOPS.register_module()
 class DeviceTrainLoop(EpochBasedTrainLoop):
-    """``EpochBasedTrainLoop`` for one or two views of small images, all of them on the device.
+    """``EpochBasedTrainLoop`` for views of small images, all of them on the device.
 
     The views of an epoch are made at its start, by the batched forms of the pipeline's own
     transforms. Forward and backward pass run in bfloat16 autocast and channels-last; on a GPU they
     are captured in a CUDA graph after a few steps and replayed from then on. Sampler, optimizer,
     schedules, hooks and checkpoints are the config's.
 
-    One process only. The pipeline must be a :class:`TwoViews`, or transforms and then
-    ``PackInputs``. The head must be a :class:`ClassCentersHead` or a :class:`PaCoHead`, which take
-    a batch's labels as one tensor. The dataloader must drop the last batch if it is smaller. Each
-    batch is one step of a plain ``OptimWrapper``, and no images are mixed. Hooks see the losses of
-    every 20th step.
+    One process only. The pipeline must be a :class:`ContrastViews`, or transforms and then
+    ``PackInputs``. The head must be a :class:`ClassCentersHead` (:class:`PaCoHead` is one), which
+    takes a batch's labels as one tensor. The dataloader must drop the last batch if it is smaller.
+    Each batch is one step of a plain ``OptimWrapper``, and no images are mixed. Hooks see the
+    losses of every 20th step.
 
     The arguments are those of :class:`mmengine.runner.EpochBasedTrainLoop`.
     """
@@ -48,7 +53,7 @@ class DeviceTrainLoop(EpochBasedTrainLoop):
             raise RuntimeError(f"DeviceTrainLoop: one process only, got {get_world_size()}")
         if not self.dataloader.drop_last:
             raise ValueError("DeviceTrainLoop: the dataloader must have drop_last=True")
-        self.pipelines = _pipelines_of_views(self.dataloader)
+        self.pipelines, self.arrange = _views_of(self.dataloader)
 
     def run(self) -> nn.Module:
         # The runner builds it after the loop.
@@ -75,7 +80,9 @@ class DeviceTrainLoop(EpochBasedTrainLoop):
         self.images, self.labels = _load(self.dataloader, device)
         batch_size = self.dataloader.batch_size
         self.step = _Step(
-            model, torch.Size([len(self.pipelines), batch_size, *self.images.shape[1:]])
+            model,
+            torch.Size([len(self.pipelines), batch_size, *self.images.shape[1:]]),
+            self.arrange,
         )
         return super().run()
 
@@ -118,9 +125,10 @@ class _Step:
     # Steps before the capture, in which libraries choose their kernels and allocate what they keep.
     WARM_UP = 3
 
-    def __init__(self, model: nn.Module, shape: torch.Size) -> None:
-        """For views of this shape, [V, B, C, H, W]."""
+    def __init__(self, model: nn.Module, shape: torch.Size, arrange: Arrangement) -> None:
+        """For views of this shape, [V, B, C, H, W], which ``arrange`` makes the model's inputs."""
         self.model = model
+        self.arrange = arrange
         self.device = next(model.parameters()).device
         # A graph reads and writes the same memory each time.
         self.views = torch.zeros(shape, dtype=torch.uint8, device=self.device)
@@ -163,9 +171,7 @@ class _Step:
             self._forward_and_backward()
 
     def _forward_and_backward(self) -> None:
-        # The dataloader, too, hands over one tensor, or one for each of two views.
-        inputs = self.views[0] if len(self.views) == 1 else list(self.views)
-        data = dict(inputs=inputs, data_samples=self.labels)
+        data = dict(inputs=self.arrange(list(self.views)), data_samples=self.labels)
         # Weights are cast in every step, and not once for all that a graph does.
         with torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False):
             data = self.model.data_preprocessor(data, training=True)
@@ -213,17 +219,17 @@ class DeviceValLoop(ValLoop):
         return metrics
 
 
-def _pipelines_of_views(dataloader: DataLoader) -> list[Compose]:
-    """The transforms that make each of an image's views."""
+def _views_of(dataloader: DataLoader) -> tuple[list[Compose], Arrangement]:
+    """The transforms that make each of an image's views, and how a dataloader hands these over."""
     pipeline = dataloader.dataset.pipeline.transforms
     types = [type(transform) for transform in pipeline]
-    if types == [TwoViews]:
-        return pipeline[0].transforms
+    if types == [ContrastViews]:
+        return pipeline[0].transforms, pipeline[0].arrange
     if types[-1:] == [PackInputs] and MultiView not in types:
-        return [Compose(pipeline[:-1])]
+        return [Compose(pipeline[:-1])], operator.itemgetter(0)
     raise ValueError(
-        "DeviceTrainLoop: the pipeline must be one TwoViews, or transforms and then PackInputs, "
-        f"got {pipeline}"
+        "DeviceTrainLoop: the pipeline must be one ContrastViews, or transforms and then "
+        f"PackInputs, got {pipeline}"
     )
 
 

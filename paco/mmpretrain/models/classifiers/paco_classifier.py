@@ -1,4 +1,4 @@
-"""The classifier that trains with PaCo or GPaCo and predicts like any other."""
+"""The classifier that trains on several views of an image and predicts like any other."""
 
 import torch
 from mmpretrain.models import ImageClassifier
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from paco.distributed import apply_shuffled
 from paco.nn import MomentumEncoder
 
-from ..heads.paco_head import PaCoHead
+from ..heads.contrast_head import ContrastHead, EncodedViews
 
 __all__ = ["PaCoClassifier"]
 
@@ -30,31 +30,41 @@ class Encoder(nn.Module):
 
 @MODELS.register_module()
 class PaCoClassifier(ImageClassifier):
-    """Image classifier for parametric contrastive learning.
+    """Image classifier that trains on several views of each image.
 
-    Training takes two views of each image (:class:`TwoViews` and
-    :class:`TwoViewDataPreprocessor` make them). With a momentum it is
-    `PaCo <https://arxiv.org/abs/2107.12028>`_: the first view is the anchor, and the second goes
-    through the key encoder, which trails the query encoder and keeps BatchNorm statistics of its
-    own. Without one it is `GPaCo <https://arxiv.org/abs/2209.12400>`_: both views go through the
-    one encoder, and both are anchors. Prediction, features and export are those of
+    :class:`ContrastViews` and :class:`ViewsDataPreprocessor` make two or more views to contrast
+    and, where the method has one, a view of its own for the classifier. With a momentum it is
+    `PaCo <https://arxiv.org/abs/2107.12028>`_: the first contrast view is the anchor, and the
+    others go through the key encoder, which trails the query encoder and keeps BatchNorm
+    statistics of its own. Without one it is `GPaCo <https://arxiv.org/abs/2209.12400>`_ or another
+    method with one encoder for all views. Prediction, features and export are those of
     :class:`mmpretrain.models.ImageClassifier`: backbone, neck and class centers, no prior.
+
+    The head is handed the :class:`EncodedViews` of the images and their samples: pooled features
+    and projections of every view that passed the encoder, keys of every view that passed the key
+    encoder, each with a dimension of views in front. It makes the loss of them, and needs to know
+    nothing of encoders. The views that pass the encoder do so
+
+    - one after the other where all are to be contrasted, as in published GPaCo: a BatchNorm batch
+      has one kind of view;
+    - as one batch together with a classification view, as in published BCL and ProCo.
 
     Args:
         backbone (dict): The backbone.
         neck (dict, optional): The neck. Defaults to None.
-        head (dict): A :class:`PaCoHead`.
+        head (dict): A :class:`ContrastHead`, such as :class:`PaCoHead`.
         momentum (float, optional): How much of itself the key encoder keeps in a step, in [0, 1];
-            None for GPaCo. Defaults to 0.999.
+            None for one encoder. Defaults to 0.999.
         shuffle_bn (bool): Where several processes train, encode the key views in a random order
             over all of them, so that BatchNorm cannot tell which key belongs to an anchor. One
-            process, and GPaCo, have nothing to shuffle. Defaults to True.
-        data_preprocessor (dict, optional): Defaults to a :class:`TwoViewDataPreprocessor`, which
+            process, and one encoder, have nothing to shuffle. Defaults to True.
+        data_preprocessor (dict, optional): Defaults to a :class:`ViewsDataPreprocessor`, which
             also serves where no ``type`` is given.
         **kwargs: ``pretrained`` and ``init_cfg`` of :class:`mmpretrain.models.ImageClassifier`.
 
     Attributes:
-        key_encoder (paco.nn.MomentumEncoder): Trails backbone, neck and projector; None for GPaCo.
+        key_encoder (paco.nn.MomentumEncoder): Trails backbone, neck and projector; None without a
+            momentum.
 
     Raises:
         ValueError: For a momentum outside [0, 1], and for images that are to be mixed.
@@ -72,7 +82,7 @@ class PaCoClassifier(ImageClassifier):
         **kwargs,
     ) -> None:
         if not isinstance(data_preprocessor, nn.Module):
-            data_preprocessor = {"type": "TwoViewDataPreprocessor", **(data_preprocessor or {})}
+            data_preprocessor = {"type": "ViewsDataPreprocessor", **(data_preprocessor or {})}
         super().__init__(backbone, neck, head, data_preprocessor=data_preprocessor, **kwargs)
         if getattr(self.data_preprocessor, "batch_augments", None) is not None:
             raise ValueError(
@@ -80,9 +90,10 @@ class PaCoClassifier(ImageClassifier):
                 "class to find positives for: set train_cfg=None, and no batch_augments in the "
                 "data preprocessor"
             )
-        if not isinstance(self.head, PaCoHead):
+        if not isinstance(self.head, ContrastHead):
             raise TypeError(
-                f"PaCoClassifier: head must be a PaCoHead, got {type(self.head).__name__}"
+                "PaCoClassifier: head must be a ContrastHead, such as PaCoHead, got "
+                f"{type(self.head).__name__}"
             )
         self.shuffle_bn = shuffle_bn
         self.key_encoder = None
@@ -95,31 +106,50 @@ class PaCoClassifier(ImageClassifier):
         if self.key_encoder is not None:
             self.key_encoder.encoder.load_state_dict(self._query_encoder().state_dict())
 
-    def loss(self, inputs: Tensor, data_samples: list[DataSample] | Tensor) -> dict:
+    def loss(
+        self, inputs: Tensor | dict[str, Tensor], data_samples: list[DataSample] | Tensor
+    ) -> dict:
         """Losses of B images.
 
         Args:
-            inputs: [2B, C, H, W], the anchor view of each image, then the key view of each.
+            inputs: [V·B, C, H, W], the first view of each image, then the second of each, up to
+                the last; or ``dict(contrast=..., classification=...)``, those and the
+                classification views [B, C, H, W].
             data_samples: The B images' samples, or their labels [B].
         """
-        if inputs.size(0) != 2 * len(data_samples):
+        return self.head.loss(self._encode(inputs, len(data_samples)), data_samples)
+
+    def _encode(self, inputs: Tensor | dict[str, Tensor], batch: int) -> EncodedViews:
+        classification = None
+        if not isinstance(inputs, Tensor):
+            inputs, classification = inputs["contrast"], inputs["classification"]
+        if inputs.size(0) % batch != 0 or inputs.size(0) < 2 * batch:
             raise ValueError(
-                f"{type(self).__name__} trains on two views of each image, made by the TwoViews or "
-                f"the MultiView transform; got {inputs.size(0)} views of {len(data_samples)} images"
+                f"{type(self).__name__} trains on two or more views of each image, made by the "
+                f"ContrastViews or the MultiView transform; got {inputs.size(0)} views of {batch} "
+                "images"
             )
-        anchor_view, key_view = inputs.chunk(2)
-        feats = self.extract_feat(anchor_view)
-        if self.key_encoder is None:
-            # Published GPaCo encodes one view after the other: a BatchNorm batch has one kind.
-            key_feats = self.extract_feat(key_view)
-            feats = (torch.cat([feats[-1], key_feats[-1]]),)
-            return self.head.loss(feats, data_samples)
+        views = inputs.split(batch)
+        encoded = views if self.key_encoder is None else views[:1]
+        if classification is None:
+            pooled = torch.cat([self._pool(view) for view in encoded])
+        else:
+            pooled = self._pool(torch.cat([*encoded, classification]))
+        projections = self.head.projector(pooled)
+        pooled, projections = (x.unflatten(0, (-1, batch)) for x in (pooled, projections))
+        keys = None if self.key_encoder is None else self._encode_keys(views[1:])
+        if classification is None:
+            return EncodedViews(pooled, projections, keys)
+        return EncodedViews(pooled[:-1], projections[:-1], keys, pooled[-1], projections[-1])
+
+    def _pool(self, images: Tensor) -> Tensor:
+        return self.head.pre_logits(self.extract_feat(images))
+
+    def _encode_keys(self, views: tuple[Tensor, ...]) -> Tensor:
         self.key_encoder.update(self._query_encoder())
         if self.shuffle_bn:
-            keys = apply_shuffled(self.key_encoder, key_view)
-        else:
-            keys = self.key_encoder(key_view)
-        return self.head.loss(feats, data_samples, keys)
+            return torch.stack([apply_shuffled(self.key_encoder, view) for view in views])
+        return torch.stack([self.key_encoder(view) for view in views])
 
     def _query_encoder(self) -> Encoder:
         # Made anew each time, because as a part of this module its state would be saved twice.

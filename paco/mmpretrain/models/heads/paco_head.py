@@ -11,7 +11,8 @@ from torch import Tensor
 
 from paco.nn import ClassCenters, FeatureQueue, PaCoLoss, TrainingStep
 
-from .class_centers_head import ClassCentersHead, labels_of
+from .class_centers_head import labels_of
+from .contrast_head import ContrastHead, EncodedViews
 
 __all__ = ["PaCoHead"]
 
@@ -19,12 +20,14 @@ MODELS.register_module(module=PaCoLoss)
 
 
 @MODELS.register_module()
-class PaCoHead(ClassCentersHead):
+class PaCoHead(ContrastHead):
     """Parametric contrastive learning on pooled features.
 
-    `PaCo <https://arxiv.org/abs/2107.12028>`_ gives it keys from a momentum encoder;
-    `GPaCo <https://arxiv.org/abs/2209.12400>`_ gives it both views of one encoder. In either case
-    the queue holds the key views of past steps. At inference only the class centers are used.
+    `PaCo <https://arxiv.org/abs/2107.12028>`_ gives it keys from a momentum encoder, and the first
+    views are the anchors; `GPaCo <https://arxiv.org/abs/2209.12400>`_ gives it all views of one
+    encoder, and all are anchors. In either case the queue holds all but the first view of the
+    images of past steps. An anchor's center logits are those of its own view or, where there is a
+    classification view, of that. At inference only the class centers are used.
 
     A checkpoint's queue is loaded where the shapes of centers and queue are this head's. Otherwise
     its labels are those of other classes, or its keys of another width, and this queue stays empty.
@@ -60,16 +63,13 @@ class PaCoHead(ClassCentersHead):
         detach_centers: bool = False,
         **kwargs,
     ) -> None:
-        super().__init__(num_classes, in_channels, loss=loss, **kwargs)
+        super().__init__(num_classes, in_channels, feat_channels, projector, loss=loss, **kwargs)
         if "num_anchors" not in inspect.signature(self.loss_module.forward).parameters:
             raise TypeError(
                 "PaCoHead: loss must be a PaCoLoss or a MultiTaskLoss, got a "
                 f"{type(self.loss_module).__name__}; the old config's goes with _delete_=True in "
                 "the head"
             )
-        self.projector = MODELS.build(
-            dict(in_channels=in_channels, out_channels=feat_channels, **projector)
-        )
         # From here on the centers are a part of the step.
         self.step = TrainingStep(
             self.loss_module,
@@ -89,40 +89,36 @@ class PaCoHead(ClassCentersHead):
         """The keys of past steps."""
         return self.step.queue
 
-    def loss(
-        self,
-        feats: tuple[Tensor],
-        data_samples: list[DataSample] | Tensor,
-        keys: Tensor | None = None,
-    ) -> dict:
+    def loss(self, views: EncodedViews, data_samples: list[DataSample] | Tensor) -> dict:
         """The loss of one step, after which the step's keys enter the queue.
 
         Args:
-            feats: Features of the anchors: of the B anchor views if ``keys`` is given, else of
-                the B anchor views and then of the B key views.
-            data_samples: The B images' samples, or their labels [B].
-            keys: Projections from the momentum encoder, [B, D], without a gradient.
+            views: The encoded views of B images, two or more of each.
+            data_samples: The images' samples, or their labels [B].
 
         Returns:
             ``loss`` and, for the log, the anchors' training accuracy in percent, the mean cosine
-            of an image's two views, and the number of keys that the loss saw in the queue.
+            of an image's first view and its others, and the number of keys that the loss saw in
+            the queue.
         """
         self.require_class_counts()
-        pooled = self.pre_logits(feats)
-        queries = self.projector(pooled)
-        if keys is None:
-            queries, keys = queries.chunk(2)
         labels = labels_of(data_samples)
+        pooled = views.pooled
+        if views.classification is not None:
+            pooled = views.classification.expand_as(pooled)
+        keys = views.projections[1:] if views.keys is None else views.keys
         num_valid = self.queue.num_valid.float()
-        result = self.step.detailed(queries, keys, pooled, labels)
+        result = self.step.detailed(
+            views.projections[0], keys.flatten(0, 1), pooled.flatten(0, 1), labels
+        )
         with torch.no_grad():
-            anchor_view, key_view = result.features.chunk(2)
-            anchor_labels = labels.repeat(len(pooled) // len(labels))
+            first, others = result.features[: len(labels)], result.features[len(labels) :]
+            anchor_labels = labels.repeat(len(pooled))
             correct = result.center_logits.argmax(dim=1) == anchor_labels
             return {
                 "loss": result.loss,
                 "accuracy_top-1": 100 * correct.float().mean(),
-                "view_similarity": (anchor_view * key_view).sum(dim=1).mean(),
+                "view_similarity": (first * others.view_as(keys)).sum(dim=2).mean(),
                 "num_valid": num_valid,
             }
 

@@ -1,1 +1,1 @@
-"""The preprocessor of two views."""
+"""The preprocessor of views."""

@@ -82,31 +82,43 @@ def test_a_resumed_run_is_the_uninterrupted_one(recipe, data_root, tmp_path):
     assert lr == expected["optimizer"]["param_groups"][0]["lr"]
 
 
-@pytest.mark.parametrize(("recipe", "num_views"), [("paco", 2), ("gpaco", 2), ("ce", 1)])
-def test_a_step_has_the_gradients_of_the_model(recipe, num_views, data_root, tmp_path):
-    runner = Runner.from_cfg(config_of(recipe, data_root, tmp_path))
+@pytest.mark.parametrize(
+    ("recipe", "num_views", "own"),
+    [("paco", 2, False), ("paco", 3, False), ("gpaco", 2, False), ("gpaco", 2, True), ("ce", 1, 0)],
+)
+def test_a_step_has_the_gradients_of_the_model(recipe, num_views, own, data_root, tmp_path):
+    config = config_of(recipe, data_root, tmp_path)
+    if recipe != "ce":
+        (views,) = config.train_dataloader.dataset.pipeline
+        views.views = [*views.views, *views.views][:num_views]
+        views.classification = views.views[0] if own else None
+    runner = Runner.from_cfg(config)
+    loop = DeviceTrainLoop(runner, config.train_dataloader, max_epochs=1)
     model = runner.model
     model.init_weights()
     model.head.set_class_counts(torch.arange(1, 101))
     model.train()
     state = {name: value.clone() for name, value in model.state_dict().items()}
     # The batch is large: in bfloat16 BatchNorm of a few would be noise.
-    views = torch.randint(0, 256, (num_views, 128, 3, 32, 32), dtype=torch.uint8)
+    views = torch.randint(0, 256, (len(loop.pipelines), 128, 3, 32, 32), dtype=torch.uint8)
+    assert len(views) == num_views + own
     labels = torch.randint(0, 100, (128,))
 
     def gradient() -> Tensor:
         return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
-    step = _Step(model, views.shape)
+    step = _Step(model, views.shape, loop.arrange)
     log_vars = step(views, labels)
     fast = gradient()
-    if num_views == 2:
+    if recipe != "ce":
         assert not torch.equal(model.head.queue.labels, state["head.step.queue.labels"])
 
     model.load_state_dict(state)
     model.zero_grad()
     samples = [DataSample().set_gt_label(label) for label in labels.tolist()]
-    inputs = list(views) if num_views == 2 else views[0]
+    inputs = list(views) if num_views > 1 else views[0]
+    if own:  # the last of them
+        inputs = dict(contrast=inputs[:-1], classification=inputs[-1])
     data = model.data_preprocessor(dict(inputs=inputs, data_samples=samples), training=True)
     loss, _ = model.parse_losses(model(**data, mode="loss"))
     loss.backward()
@@ -151,7 +163,7 @@ def test_validation_gives_the_toolbox_s_figures(data_root, tmp_path):
         ({"train_dataloader.drop_last": False}, "drop_last=True"),
         (
             {"train_dataloader.dataset.pipeline": []},
-            "one TwoViews, or transforms and then PackInputs",
+            "one ContrastViews, or transforms and then PackInputs",
         ),
         (
             {
@@ -160,7 +172,7 @@ def test_validation_gives_the_toolbox_s_figures(data_root, tmp_path):
                     dict(type="PackInputs"),
                 ]
             },
-            "one TwoViews, or transforms and then PackInputs",
+            "one ContrastViews, or transforms and then PackInputs",
         ),
     ],
 )

@@ -2,18 +2,18 @@ import copy
 
 import pytest
 import torch
-from helpers.small_models import build, labels_of, model_config, two_views
+from helpers.small_models import build, labels_of, model_config, views_of
 from mmengine.runner.checkpoint import load_state_dict
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch.nn import functional as F
 
-from paco.mmpretrain import PaCoClassifier, TwoViewDataPreprocessor
+from paco.mmpretrain import EncodedViews, PaCoClassifier, ViewsDataPreprocessor
 from paco.mmpretrain.models.heads import paco_head
 
 
 def step(model, optimizer, batch: int) -> dict:
-    losses = model.loss(*two_views(batch))
+    losses = model.loss(*views_of(batch))
     optimizer.zero_grad()
     losses["loss"].backward()
     optimizer.step()
@@ -39,7 +39,7 @@ def query_of(model) -> dict[str, torch.Tensor]:
 def test_both_encoders_start_alike():
     model = build(model_config())
     assert isinstance(model, PaCoClassifier)
-    assert isinstance(model.data_preprocessor, TwoViewDataPreprocessor)
+    assert isinstance(model.data_preprocessor, ViewsDataPreprocessor)
     query = query_of(model)
     assert query.keys() == model.key_encoder.encoder.state_dict().keys()
     for name, value in model.key_encoder.encoder.state_dict().items():
@@ -66,7 +66,7 @@ def test_the_key_encoder_follows_by_the_definition():
 def test_keys_come_from_the_updated_key_encoder():
     model = build(model_config(momentum=0.7))
     step(model, sgd(model), 6)
-    inputs, samples = two_views(6)
+    inputs, samples = views_of(6)
     twin = copy.deepcopy(model)
     query = query_of(twin)
     with torch.no_grad():
@@ -81,7 +81,7 @@ def test_keys_come_from_the_updated_key_encoder():
 
 def test_each_encoder_keeps_its_own_batchnorm_statistics():
     model = build(model_config())
-    inputs, samples = two_views(6)
+    inputs, samples = views_of(6)
     inputs[6:] = 3 * inputs[6:] + 1
     expected = [F.conv2d(v, model.backbone.conv1.weight, padding=1) for v in inputs.chunk(2)]
     model.loss(inputs, samples)
@@ -96,20 +96,106 @@ def test_each_encoder_keeps_its_own_batchnorm_statistics():
 # ---- GPaCo ---------------------------------------------------------------------------------------
 
 
-def test_gpaco_has_one_encoder_and_each_view_is_an_anchor():
+@pytest.mark.parametrize("num_views", [2, 3])
+def test_gpaco_has_one_encoder_and_each_view_is_an_anchor(num_views):
     model = build(model_config(momentum=None))
     assert model.key_encoder is None
-    inputs, samples = two_views(6)
+    inputs, samples = views_of(6, num_views)
     twin = copy.deepcopy(model)
     losses = model.loss(inputs, samples)
-    pooled = torch.cat([twin.extract_feat(view)[-1] for view in inputs.chunk(2)])
-    expected = twin.head.loss((pooled,), samples)
-    assert pooled.size(0) == 12
+    pooled = torch.cat([twin.extract_feat(view)[-1] for view in inputs.split(6)])
+    pooled, projections = (x.view(num_views, 6, -1) for x in (pooled, twin.head.projector(pooled)))
+    expected = twin.head.loss(EncodedViews(pooled, projections), samples)
     for name, value in losses.items():
         torch.testing.assert_close(value, expected[name], msg=name)
-    assert model.backbone.bn1.num_batches_tracked == 2
+    assert model.backbone.bn1.num_batches_tracked == num_views
+    assert model.head.queue.num_valid == 6 * (num_views - 1)
     losses["loss"].backward()
     assert all(p.grad is not None for p in model.parameters())
+
+
+# ---- Any number of views -------------------------------------------------------------------------
+
+
+class Recorder:
+    """Stands in for a head's loss, and keeps what it is handed."""
+
+    def __call__(self, views: EncodedViews, data_samples: list[DataSample]) -> dict:
+        self.views, self.samples = views, data_samples
+        return dict(loss=views.pooled.sum())
+
+
+def handed_over(model, inputs, samples, monkeypatch) -> EncodedViews:
+    recorder = Recorder()
+    monkeypatch.setattr(model.head, "loss", recorder)
+    model.loss(inputs, samples)
+    assert recorder.samples is samples
+    return recorder.views
+
+
+@pytest.mark.parametrize("momentum", [0.9, None], ids=["key encoder", "one encoder"])
+@pytest.mark.parametrize("num_views", [2, 4])
+def test_the_head_is_handed_every_view(momentum, num_views, monkeypatch):
+    model = build(model_config(momentum))
+    model.eval()  # so that no statistics of a batch tell one way from another
+    inputs, samples = views_of(3, num_views)
+    own = torch.randn(3, 1, 8, 8)
+    batches = dict(contrast=inputs, classification=own)
+    results = [handed_over(model, x, samples, monkeypatch) for x in (inputs, batches)]
+    pooled = [model.extract_feat(view)[-1] for view in (*inputs.split(3), own)]
+    num_encoded = num_views if momentum is None else 1
+    for views in results:
+        assert views.pooled.shape == (num_encoded, 3, 64)
+        assert views.projections.shape == (num_encoded, 3, 6)
+        for i in range(num_encoded):
+            torch.testing.assert_close(views.pooled[i], pooled[i])
+            torch.testing.assert_close(views.projections[i], model.head.projector(pooled[i]))
+        if momentum is None:
+            assert views.keys is None
+            continue
+        assert views.keys.shape == (num_views - 1, 3, 6)
+        assert not views.keys.requires_grad
+        for key, view in zip(views.keys, inputs.split(3)[1:], strict=True):
+            torch.testing.assert_close(key, model.key_encoder(view))
+    without, with_own = results
+    assert without.classification is without.classification_projections is None
+    torch.testing.assert_close(with_own.classification, pooled[-1])
+    torch.testing.assert_close(
+        with_own.classification_projections, model.head.projector(pooled[-1])
+    )
+
+
+def test_a_classification_view_makes_one_batch_of_all(monkeypatch):
+    model = build(model_config(momentum=None))
+    inputs, samples = views_of(6, 3)
+    own = 3 * torch.randn(6, 1, 8, 8) + 1
+    twin = copy.deepcopy(model)
+    views = handed_over(model, dict(contrast=inputs, classification=own), samples, monkeypatch)
+    assert model.backbone.bn1.num_batches_tracked == 1
+    pooled = twin.extract_feat(torch.cat([own, inputs]))[-1]
+    torch.testing.assert_close(views.pooled.flatten(0, 1), pooled[6:])
+    torch.testing.assert_close(views.classification, pooled[:6])
+    assert model.head.projector[1].num_batches_tracked == 1
+    torch.testing.assert_close(model.backbone.bn1.running_mean, twin.backbone.bn1.running_mean)
+
+
+@pytest.mark.parametrize("momentum", [0.9, None], ids=["PaCo", "GPaCo"])
+@pytest.mark.parametrize("own", [False, True], ids=["contrast", "and classification"])
+def test_training_on_many_views_learns_and_all_keys_enter_the_queue(momentum, own):
+    model = build(model_config(momentum))
+    optimizer = sgd(model)
+    inputs, samples = views_of(4, 3)
+    if own:
+        inputs = dict(contrast=inputs, classification=inputs[:4] + 0.1 * torch.randn(4, 1, 8, 8))
+    losses = []
+    for i in range(30):
+        result = model.loss(inputs, samples)
+        assert result["num_valid"].item() == min(8 * i, 20)
+        losses.append(result["loss"].item())
+        optimizer.zero_grad()
+        result["loss"].backward()
+        optimizer.step()
+    assert losses[-1] < losses[0] - 0.3
 
 
 # ---- Both ----------------------------------------------------------------------------------------
@@ -119,7 +205,7 @@ def test_gpaco_has_one_encoder_and_each_view_is_an_anchor():
 def test_training_learns_and_the_queue_fills(momentum):
     model = build(model_config(momentum))
     optimizer = sgd(model)
-    inputs, samples = two_views(8)
+    inputs, samples = views_of(8)
     losses = []
     for i in range(30):
         result = model.loss(inputs, samples)
@@ -155,7 +241,7 @@ def test_the_state_dict_is_the_whole_state(momentum):
         step(model, sgd(model), 6)
     twin = build(model_config(momentum))
     twin.load_state_dict(copy.deepcopy(model.state_dict()))
-    inputs, samples = two_views(6)
+    inputs, samples = views_of(6)
     expected = model.loss(inputs, samples)
     for name, value in twin.loss(inputs, samples).items():
         assert torch.equal(value, expected[name]), name
@@ -208,7 +294,7 @@ def test_a_queue_is_loaded_for_the_same_classes_and_size_alone(head, kept, monke
     said = []
     monkeypatch.setattr(paco_head, "print_log", lambda message, **_: said.append(message))
     source = build(model_config())
-    source.loss(*two_views(9))
+    source.loss(*views_of(9))
     config = model_config()
     config["head"].update(head)
     num_classes = config["head"]["num_classes"]
@@ -223,7 +309,7 @@ def test_a_queue_is_loaded_for_the_same_classes_and_size_alone(head, kept, monke
     else:
         assert not model.head.queue.features.any()
         assert (model.head.queue.labels == -1).all()
-    inputs, samples = two_views(4)
+    inputs, samples = views_of(4)
     for sample in samples:
         sample.set_gt_label(sample.gt_label % num_classes)
     assert model.loss(inputs, samples)["loss"].isfinite()
@@ -239,7 +325,7 @@ def test_a_momentum_outside_its_range_is_an_error(momentum):
 def test_another_head_is_an_error(momentum):
     config = model_config(momentum)
     config["head"] = dict(type="LinearClsHead", num_classes=5, in_channels=64)
-    with pytest.raises(TypeError, match="head must be a PaCoHead, got LinearClsHead"):
+    with pytest.raises(TypeError, match=r"head must be a ContrastHead, .* got LinearClsHead"):
         MODELS.build(config)
 
 
@@ -255,11 +341,12 @@ def test_mixed_images_are_an_error(left):
     assert MODELS.build(model_config() | dict(train_cfg=None))
 
 
-def test_one_view_in_training_is_an_error():
+@pytest.mark.parametrize("rows", [6, 13])
+def test_other_than_two_or_more_views_in_training_is_an_error(rows):
     model = build(model_config())
-    inputs, samples = two_views(6)
-    with pytest.raises(ValueError, match=r"TwoViews.*6 views of 6 images"):
-        model.loss(inputs[:6], samples)
+    inputs, samples = views_of(6, 3)
+    with pytest.raises(ValueError, match=rf"ContrastViews.*{rows} views of 6 images"):
+        model.loss(inputs[:rows], samples)
 
 
 def test_a_neck_is_optional():
@@ -271,7 +358,7 @@ def test_a_neck_is_optional():
     model = MODELS.build(config)
     model.init_weights()
     model.head.set_class_counts(torch.tensor([5, 4, 3, 2, 1]))
-    losses = model.loss(*two_views(3))
+    losses = model.loss(*views_of(3))
     losses["loss"].backward()
     assert losses["loss"].isfinite()
 

@@ -3,10 +3,11 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from helpers.small_models import NUM_CLASSES, build, labels_of, model_config, two_views
+from helpers.small_models import NUM_CLASSES, build, labels_of, model_config, views_of
 from torch.nn import functional as F
 
 from paco import reference
+from paco.mmpretrain import EncodedViews
 
 
 @pytest.fixture(autouse=True)
@@ -17,62 +18,73 @@ def double_precision() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
 
 
-def head_and_features(momentum: float | None, batch: int):
-    head = build(model_config(momentum)).head
-    _, samples = two_views(batch)
-    rows = batch if momentum is not None else 2 * batch
-    return head, samples, torch.randn(rows, 64, requires_grad=True)
+def unit_rows(*shape: int) -> torch.Tensor:
+    return F.normalize(torch.randn(*shape), dim=-1)
 
 
-def unit_keys(n: int) -> torch.Tensor:
-    return F.normalize(torch.randn(n, 6), dim=1)
+def encoded(head, x, keys=None, own=None) -> EncodedViews:
+    """Views of pooled features [V, B, F] as the classifier hands them over."""
+    projections = head.projector(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+    return EncodedViews(x, projections, keys, own, None if own is None else head.projector(own))
 
 
-def expected_loss(head, x, samples, keys, queue, queue_labels) -> torch.Tensor:
-    """The definition, for B anchors and B keys or for 2B anchors, over the queue's valid rows."""
-    features = F.normalize(head.projector(x), dim=1)
+def expected_loss(head, x, samples, keys, queue, queue_labels, own=None) -> torch.Tensor:
+    """The definition, for B anchors and their keys or for V·B anchors, over the queue's valid rows.
+
+    With a classification view, ``own``, each anchor has the logits of its image's.
+    """
+    features = F.normalize(head.projector(x.flatten(0, 1)), dim=1)
     if keys is not None:
-        features = torch.cat([features, keys])
-    logits = F.linear(x, head.centers.weight, head.centers.bias) + head.centers.log_prior
+        features = torch.cat([features, keys.flatten(0, 1)])
+    pooled = x.flatten(0, 1) if own is None else torch.cat([own] * len(x))
+    logits = F.linear(pooled, head.centers.weight, head.centers.bias) + head.centers.log_prior
     return reference.paco_loss(
         features,
-        labels_of(samples).repeat(2),
+        labels_of(samples).repeat(len(features) // x.size(1)),
         logits,
         queue,
         queue_labels,
-        num_anchors=x.size(0),
+        num_anchors=len(pooled),
         alpha=0.3,
         temperature=0.2,
     )
 
 
 @pytest.mark.parametrize("momentum", [0.9, None], ids=["PaCo", "GPaCo"])
-def test_losses_and_queue_over_some_steps(rng, momentum):
+@pytest.mark.parametrize("num_views", [2, 3])
+@pytest.mark.parametrize("classification", [False, True], ids=["contrast", "and classification"])
+def test_losses_and_queue_over_some_steps(rng, momentum, num_views, classification):
     batch = rng.randint(2, 9)
-    head, samples, _ = head_and_features(momentum, batch)
+    head = build(model_config(momentum)).head
     past = torch.empty(0, 6)
     past_labels = torch.empty(0, dtype=torch.int64)
     for _ in range(20 // batch + 2):  # until the queue has wrapped around
-        _, samples = two_views(batch)
-        x = torch.randn(batch if momentum is not None else 2 * batch, 64)
-        keys = unit_keys(batch) if momentum is not None else None
+        _, samples = views_of(batch)
+        labels = labels_of(samples)
+        x = torch.randn(1 if momentum is not None else num_views, batch, 64)
+        keys = unit_rows(num_views - 1, batch, 6) if momentum is not None else None
+        own = torch.randn(batch, 64) if classification else None
         twin = copy.deepcopy(head)
-        losses = head.loss((x,), samples, keys)
-        expected = expected_loss(twin, x, samples, keys, past, past_labels)
+        losses = head.loss(encoded(head, x, keys, own), samples)
+        expected = expected_loss(twin, x, samples, keys, past, past_labels, own)
         torch.testing.assert_close(losses["loss"], expected)
         assert losses["num_valid"].item() == len(past)
 
-        views = F.normalize(copy.deepcopy(twin).projector(x), dim=1)
-        key_view = keys if keys is not None else views[batch:]
-        similarity = (views[:batch] * key_view).sum(1).mean()
+        views = F.normalize(copy.deepcopy(twin).projector(x.flatten(0, 1)), dim=1).view(
+            *x.shape[:2], 6
+        )
+        others = keys if keys is not None else views[1:]
+        similarity = torch.stack([(views[0] * other).sum(1).mean() for other in others]).mean()
         torch.testing.assert_close(losses["view_similarity"], similarity)
-        logits = twin.centers(x)
-        correct = logits.argmax(1) == labels_of(samples).repeat(2)[: len(x)]
-        torch.testing.assert_close(losses["accuracy_top-1"], 100 * correct.float().mean())
+        correct = [
+            twin.centers(pooled).argmax(1) == labels for pooled in (x if own is None else [own])
+        ]
+        accuracy = 100 * torch.stack(correct).double().mean()
+        torch.testing.assert_close(losses["accuracy_top-1"], accuracy, check_dtype=False)
 
-        # Only the second view of an image is kept, of the last 20 images.
-        past = torch.cat([past, key_view.detach()])[-20:]
-        past_labels = torch.cat([past_labels, labels_of(samples)])[-20:]
+        # All views of an image but the first are kept, the last 20 of them.
+        past = torch.cat([past, *others.detach()])[-20:]
+        past_labels = torch.cat([past_labels, labels.repeat(num_views - 1)])[-20:]
         valid = head.queue.features[: len(past)]
         torch.testing.assert_close(by_content(valid), by_content(past))
         assert sorted(head.queue.labels.tolist()) == sorted(
@@ -86,22 +98,32 @@ def by_content(rows: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("momentum", [0.9, None], ids=["PaCo", "GPaCo"])
-def test_the_gradient_flows_to_features_centers_and_projector(momentum):
-    head, samples, x = head_and_features(momentum, 4)
-    keys = unit_keys(4).requires_grad_() if momentum is not None else None
+@pytest.mark.parametrize("classification", [False, True], ids=["contrast", "and classification"])
+def test_the_gradient_flows_to_features_centers_and_projector(momentum, classification):
+    head = build(model_config(momentum)).head
+    _, samples = views_of(4)
+    keys = unit_rows(1, 4, 6) if momentum is not None else None
+    leaves = [torch.randn(1 if momentum is not None else 2, 4, 64, requires_grad=True)]
+    if classification:
+        leaves.append(torch.randn(4, 64, requires_grad=True))
     twin = copy.deepcopy(head)
-    twin_x = x.detach().clone().requires_grad_()
-    head.loss((x,), samples, None if keys is None else keys.detach())["loss"].backward()
+    twin_leaves = [x.detach().clone().requires_grad_() for x in leaves]
+    x, own = (*leaves, None)[:2]
+    head.loss(encoded(head, x, keys, own), samples)["loss"].backward()
+    x, own = (*twin_leaves, None)[:2]
     queue = (torch.empty(0, 6), torch.empty(0, dtype=torch.int64))
-    expected_loss(twin, twin_x, samples, None if keys is None else keys.detach(), *queue).backward()
-    torch.testing.assert_close(x.grad, twin_x.grad)
+    expected_loss(twin, x, samples, keys, *queue, own).backward()
+    for leaf, other in zip(leaves, twin_leaves, strict=True):
+        assert leaf.grad.abs().sum() > 0
+        torch.testing.assert_close(leaf.grad, other.grad)
     for (name, p), q in zip(head.named_parameters(), twin.parameters(), strict=True):
         assert p.grad.abs().sum() > 0, name
         torch.testing.assert_close(p.grad, q.grad)
 
 
 def test_it_predicts_with_the_centers_alone():
-    head, _, x = head_and_features(0.9, 4)
+    head = build(model_config()).head
+    x = torch.randn(4, 64)
     expected = F.linear(x, head.centers.weight, head.centers.bias)
     torch.testing.assert_close(head((x,)), expected)
     assert expected.shape == (4, NUM_CLASSES)
@@ -112,21 +134,22 @@ def test_supcon_s_encoder_learns_from_pairs_and_its_centers_from_features(moment
     config = model_config(momentum, detach_centers=True)
     config["head"]["loss"] = dict(type="MultiTaskLoss", alpha=1.0, temperature=0.2)
     head = build(config).head
-    _, samples = two_views(4)
-    x = torch.randn(4 if momentum is not None else 8, 64, requires_grad=True)
-    keys = unit_keys(4) if momentum is not None else None
+    _, samples = views_of(4)
+    x = torch.randn(1 if momentum is not None else 2, 4, 64, requires_grad=True)
+    keys = unit_rows(1, 4, 6) if momentum is not None else None
     twin = copy.deepcopy(head)
     twin_x = x.detach().clone().requires_grad_()
-    head.loss((x,), samples, keys)["loss"].backward()
+    head.loss(encoded(head, x, keys), samples)["loss"].backward()
 
-    features = F.normalize(twin.projector(twin_x), dim=1)
+    features = F.normalize(twin.projector(twin_x.flatten(0, 1)), dim=1)
     if keys is not None:
-        features = torch.cat([features, keys])
+        features = torch.cat([features, keys[0]])
     labels = labels_of(samples).repeat(2)
     settings = dict(alpha=1.0, temperature=0.2)
-    pairs = reference.paco_loss(features, labels, num_anchors=len(twin_x), **settings)
-    logits = twin.centers(twin_x.detach())
-    (pairs + F.cross_entropy(logits, labels[: len(twin_x)])).backward()
+    anchors = 4 * len(twin_x)
+    pairs = reference.paco_loss(features, labels, num_anchors=anchors, **settings)
+    logits = twin.centers(twin_x.detach().flatten(0, 1))
+    (pairs + F.cross_entropy(logits, labels[:anchors])).backward()
     assert twin_x.grad.abs().sum() > 0
     torch.testing.assert_close(x.grad, twin_x.grad)
     for (name, p), q in zip(head.named_parameters(), twin.parameters(), strict=True):

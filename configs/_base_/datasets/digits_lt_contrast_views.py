@@ -1,4 +1,4 @@
 _base_ = "./digits_lt.py"
 
-views = dict(type="TwoViews", anchor=_base_.view, key=_base_.view)
+views = dict(type="ContrastViews", views=[_base_.view, _base_.view])
 train_dataloader = dict(dataset=dict(pipeline=[views]))

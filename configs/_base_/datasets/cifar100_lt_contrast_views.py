@@ -24,5 +24,5 @@ sim32 = [
     dict(type="GaussianBlur", magnitude_range=(0.1, 2.0), magnitude_std="inf", prob=0.5),
 ]
 
-views = dict(type="TwoViews", anchor=_base_.autoaug_cutout, key=sim32)
+views = dict(type="ContrastViews", views=[_base_.autoaug_cutout, sim32])
 train_dataloader = dict(dataset=dict(pipeline=[views]))

@@ -22,7 +22,7 @@ grey_blur = [
 randcls = [*crop_flip_jitter, dict(type="PILToNumpy", to_bgr=True), rand_augment]
 sim = [*crop_flip_jitter, *grey_blur]
 randclsstack = [*crop_flip_jitter, *grey_blur, rand_augment]
-views = dict(type="TwoViews", anchor=randcls, key=sim)
+views = dict(type="ContrastViews", views=[randcls, sim])
 
 train_dataloader = dict(
     batch_size=32,  # on each of 4 processes
