@@ -127,9 +127,11 @@ def pixel_paco_loss(
         embeddings: [N, D, H, W], of any length.
         seg_logits: [N, C, H, W].
         labels: int64 [N, H', W'], each in [0, C) or ``ignore_index``.
+        queue, queue_labels, num_valid: rows of the past; a label C is that of an ignored pixel.
         num_pixels: how many pixels of each image are drawn; None takes all.
         ignore_index: the label of ignored pixels.
         across_images: contrast the drawn pixels of the whole batch.
+        alpha, beta, gamma, temperature, base_temperature: as in :func:`paco.paco_loss`.
     """
     size = embeddings.shape[2:]
     num_classes = seg_logits.size(1)
