@@ -127,11 +127,17 @@ def pixel_paco_loss(
         embeddings: [N, D, H, W], of any length.
         seg_logits: [N, C, H, W].
         labels: int64 [N, H', W'], each in [0, C) or ``ignore_index``.
-        queue, queue_labels, num_valid: rows of the past; a label C is that of an ignored pixel.
+        queue: rows of the past, [K, D].
+        queue_labels: int64 [K], in [0, C], where C stands for an ignored pixel.
+        num_valid: how many leading rows of ``queue`` are filled.
         num_pixels: how many pixels of each image are drawn; None takes all.
         ignore_index: the label of ignored pixels.
         across_images: contrast the drawn pixels of the whole batch.
-        alpha, beta, gamma, temperature, base_temperature: as in :func:`paco.paco_loss`.
+        beta: weight of the class center.
+        gamma: weight of the pairs in the denominator.
+        base_temperature: T_base; T by default.
+        alpha: weight of a same-class pair.
+        temperature: T.
     """
     size = embeddings.shape[2:]
     num_classes = seg_logits.size(1)
