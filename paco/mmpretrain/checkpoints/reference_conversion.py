@@ -33,7 +33,8 @@ def convert_reference_state(
     The reference is github.com/dvlab-research/Parametric-Contrastive-Learning. Its model has an
     encoder ``encoder_q``, whose ``fc`` is the projector, class centers ``linear`` and a queue
     (``queue``, ``queue_l``, ``queue_ptr``); PaCo's has a key encoder ``encoder_k`` besides. The
-    ImageNet backbones are torchvision's, the ResNet-32 of CIFAR is :class:`SmallImageResNet`.
+    ImageNet backbones are torchvision's; of CIFAR's, ResNet-32 is :class:`SmallImageResNet` and
+    ResNet-50 the toolbox's ``ResNet_CIFAR``.
 
     A :class:`PaCoClassifier` takes everything, any other linear classifier backbone and centers.
     The prior is not in a checkpoint of the reference; :class:`ClassCountsHook` sets it as ever.
@@ -95,7 +96,9 @@ def _place(name: str, ours: Mapping[str, Tensor]) -> str | None:
                 # A PaCoHead, a ClassCentersHead, the toolbox's own linear head.
                 heads = ("head.step.centers.", "head.centers.", "head.fc.")
                 place = next((head for head in heads if f"{head}weight" in ours), place)
-            return place + name.removeprefix(part)
+            place += name.removeprefix(part)
+            # The toolbox's ResNets, of which the reference's for CIFAR is one, call it this.
+            return place if place in ours else place.replace(".shortcut.", ".downsample.")
     return None
 
 

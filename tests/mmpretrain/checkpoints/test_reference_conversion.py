@@ -83,6 +83,21 @@ def test_a_published_imagenet_recipe():
     check(reference, MODELS.build(config.model).eval(), size=64)
 
 
+def test_the_resnet_50_of_cifar():
+    encoder = torchvision.models.resnet50(num_classes=128)
+    encoder.conv1 = nn.Conv2d(3, 64, 3, 1, 1, bias=False)
+    encoder.maxpool = nn.Identity()
+    reference = ReferenceModel(encoder, 100, 1024, gpaco=True)
+
+    def call_them_shortcuts(_module: nn.Module, state: dict, *_: object) -> None:
+        for name in list(state):
+            state[name.replace(".downsample.", ".shortcut.")] = state.pop(name)
+
+    reference.register_state_dict_post_hook(call_them_shortcuts)
+    config = Config.fromfile(CONFIGS / "cifar100" / "gpaco_r50.py")
+    check(reference, MODELS.build(config.model).eval())
+
+
 @pytest.mark.parametrize("head", ["ClassCentersHead", "LinearClsHead"])
 @torch.no_grad()
 def test_a_plain_classifier_takes_backbone_and_centers(head):

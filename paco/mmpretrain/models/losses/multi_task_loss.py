@@ -22,13 +22,19 @@ class MultiTaskLoss(nn.Module):
     Args:
         alpha (float): Weight of SupCon, >= 0.
         temperature (float): Divides the cosines of the pairs, > 0.
+        label_smoothing (float): Of the cross entropy, in [0, 1]. Defaults to 0.
     """
 
-    def __init__(self, alpha: float, temperature: float) -> None:
+    def __init__(self, alpha: float, temperature: float, label_smoothing: float = 0.0) -> None:
         super().__init__()
         if not 0 <= alpha < math.inf:
             raise ValueError(f"MultiTaskLoss: alpha must be finite and >= 0, got {alpha}")
+        if not 0 <= label_smoothing <= 1:
+            raise ValueError(
+                f"MultiTaskLoss: label_smoothing must lie in [0, 1], got {label_smoothing}"
+            )
         self.alpha = float(alpha)
+        self.label_smoothing = float(label_smoothing)
         self.contrast = PaCoLoss(alpha=1.0, temperature=temperature)
 
     def forward(
@@ -55,4 +61,7 @@ class MultiTaskLoss(nn.Module):
         contrast = self.contrast(
             features, labels, None, queue, queue_labels, num_valid, None, anchors
         )
-        return F.cross_entropy(center_logits, labels[:anchors]) + self.alpha * contrast
+        cross_entropy = F.cross_entropy(
+            center_logits, labels[:anchors], label_smoothing=self.label_smoothing
+        )
+        return cross_entropy + self.alpha * contrast

@@ -22,7 +22,7 @@ def supcon(features, labels, num_anchors: int, temperature: float) -> torch.Tens
 def test_it_is_the_sum_of_its_two_tasks(rng, views):
     batch, dim, num_classes, valid = rng.randint(2, 6), rng.randint(2, 8), 4, rng.randint(0, 9)
     num_anchors = batch if views == "PaCo" else 2 * batch
-    alpha, temperature = rng.uniform(0.1, 2), rng.uniform(0.1, 1)
+    alpha, temperature, smoothing = rng.uniform(0.1, 2), rng.uniform(0.1, 1), rng.random()
     features = F.normalize(torch.randn(2 * batch, dim, dtype=torch.float64), dim=1)
     labels = torch.randint(num_classes, (batch,)).repeat(2)
     logits = torch.randn(num_anchors, num_classes, dtype=torch.float64)
@@ -32,7 +32,8 @@ def test_it_is_the_sum_of_its_two_tasks(rng, views):
     for value in (features, logits):
         value.requires_grad_()
 
-    loss = MODELS.build(dict(type="MultiTaskLoss", alpha=alpha, temperature=temperature))
+    settings = dict(alpha=alpha, temperature=temperature, label_smoothing=smoothing)
+    loss = MODELS.build(dict(type="MultiTaskLoss", **settings))
     result = loss(
         features,
         labels,
@@ -44,7 +45,9 @@ def test_it_is_the_sum_of_its_two_tasks(rng, views):
     )
     rows = torch.cat([features, queue[:valid]])
     row_labels = torch.cat([labels, queue_labels[:valid]])
-    expected = F.cross_entropy(logits, labels[:num_anchors])
+    log_p = F.log_softmax(logits, dim=1)
+    of_label = log_p.gather(1, labels[:num_anchors, None]).squeeze(1)
+    expected = -((1 - smoothing) * of_label + smoothing * log_p.mean(dim=1)).mean()
     expected = expected + alpha * supcon(rows, row_labels, num_anchors, temperature)
     torch.testing.assert_close(result, expected)
     gradients = torch.autograd.grad(result, (features, logits))
@@ -55,6 +58,11 @@ def test_it_is_the_sum_of_its_two_tasks(rng, views):
 def test_a_bad_hyper_parameter_is_an_error(name, value):
     with pytest.raises(ValueError, match=rf"{name} must be finite and >=? 0, got {value}"):
         MODELS.build({"type": "MultiTaskLoss", "alpha": 1, "temperature": 0.1, name: value})
+
+
+def test_label_smoothing_beyond_1_is_an_error():
+    with pytest.raises(ValueError, match=r"label_smoothing must lie in \[0, 1\], got 1\.5"):
+        MODELS.build(dict(type="MultiTaskLoss", alpha=1, temperature=0.1, label_smoothing=1.5))
 
 
 @pytest.mark.parametrize("method", ["multi_task", "supcon"])

@@ -1,0 +1,10 @@
+# Cross entropy + alpha x SupCon, with GPaCo's encoder and queue.
+_base_ = "./gpaco_vit_b.py"
+
+model = dict(
+    head=dict(
+        loss=dict(
+            _delete_=True, type="MultiTaskLoss", alpha=0.5, temperature=0.2, label_smoothing=0.1
+        )
+    )
+)
