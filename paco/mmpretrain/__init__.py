@@ -47,6 +47,7 @@ from .models.heads.contrast_head import ContrastHead, EncodedViews
 from .models.heads.paco_head import PaCoHead
 from .models.losses.multi_task_loss import MultiTaskLoss
 from .models.necks.projector import Projector
+from .models.utils.split_batch_norm import SplitBatchNorm
 from .models.utils.views_data_preprocessor import ViewsDataPreprocessor
 from .pipeline_metadata import image_metadata
 
@@ -85,6 +86,7 @@ __all__ = [
     "SmallConvNet",
     "SmallImageResNet",
     "SquareCutout",
+    "SplitBatchNorm",
     "StrictLoadingHook",
     "ViewsDataPreprocessor",
     "convert_reference_state",

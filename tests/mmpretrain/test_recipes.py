@@ -173,6 +173,24 @@ RECIPES |= {
     for method, recipe in CIFAR_METHODS.items()
     for imbalance in (100, 50, 10)
 }
+# The multi-task form of GPaCo.
+RECIPES |= {
+    f"{folder}/multi_task_{network}": RECIPES[f"{folder}/gpaco_{network}"]._replace(alpha=0.5)
+    for folder, network in (("imagenet_lt", "x50"), ("imagenet_lt", "x101"), ("imagenet", "vit_b"))
+}
+CIFAR_R50 = CIFAR._replace(
+    backbone="ResNet_CIFAR-50",
+    temperature=0.07,
+    views="sim32 p0.5 / sim32 p0.5",
+    queue=(1024, 128),
+    imbalance=1,
+)
+RECIPES |= {
+    "cifar100/gpaco_r50": CIFAR_R50,
+    "cifar100/multi_task_r50": CIFAR_R50._replace(
+        alpha=0.5, prior=False, views="autoaug+cutout / autoaug+cutout"
+    ),
+}
 LARGE_IMAGES = [name for name in RECIPES if not name.startswith("cifar")]
 SMALL_IMAGES = [name for name in RECIPES if name.startswith("cifar")]
 RESNETS = [name for name in LARGE_IMAGES if RECIPES[name].layer_decay is None]
@@ -232,7 +250,9 @@ def test_it_has_the_loss_and_the_encoders_of_its_method(name):
         assert (model.type, head.type) == ("ImageClassifier", "ClassCentersHead")
         return
     assert (model.type, head.type) == ("PaCoClassifier", "PaCoHead")
-    assert model.momentum == (None if method == "gpaco" else 0.999)
+    # GPaCo's encoder is multi-task's too, but for the small images' that compare with PaCo.
+    gpaco = method == "gpaco" or (method == "multi_task" and "_if" not in name)
+    assert model.momentum == (None if gpaco else 0.999)
     assert model.get("shuffle_bn", True)
     assert head.get("detach_centers", False) == (method == "supcon")
     multi_task = method in ("multi_task", "supcon")
@@ -240,8 +260,8 @@ def test_it_has_the_loss_and_the_encoders_of_its_method(name):
     assert head.loss.get("beta", 1.0) == head.loss.get("gamma", 1.0) == 1.0
     projector = head.projector
     assert projector.type == "Projector"
-    assert projector.num_layers == (3 if method == "gpaco" else 2)
-    assert projector.norm == (method != "gpaco")
+    assert projector.num_layers == (3 if gpaco else 2)
+    assert projector.norm == (not gpaco)
     activation = "GELU" if name in VITS else "ReLU"
     assert projector.get("act_cfg", dict(type="ReLU"))["type"] == activation
 

@@ -10,6 +10,7 @@ from paco.distributed import apply_shuffled
 from paco.nn import MomentumEncoder
 
 from ..heads.contrast_head import ContrastHead, EncodedViews
+from ..utils.split_batch_norm import SplitBatchNorm
 
 __all__ = ["PaCoClassifier"]
 
@@ -57,7 +58,12 @@ class PaCoClassifier(ImageClassifier):
             None for one encoder. Defaults to 0.999.
         shuffle_bn (bool): Where several processes train, encode the key views in a random order
             over all of them, so that BatchNorm cannot tell which key belongs to an anchor. One
-            process, and one encoder, have nothing to shuffle. Defaults to True.
+            process, and one encoder, have nothing to shuffle; groups of one process do.
+            Defaults to True.
+        batch_norm_group (int, optional): Takes BatchNorm's statistics from groups of so many
+            images instead of a process's whole batch (:class:`SplitBatchNorm`): a batch of 128 in
+            groups of 32 is normalised as by the four processes of the published recipes. Defaults
+            to None.
         data_preprocessor (dict, optional): Defaults to a :class:`ViewsDataPreprocessor`, which
             also serves where no ``type`` is given.
         **kwargs: ``pretrained`` and ``init_cfg`` of :class:`mmpretrain.models.ImageClassifier`.
@@ -67,7 +73,8 @@ class PaCoClassifier(ImageClassifier):
             momentum.
 
     Raises:
-        ValueError: For a momentum outside [0, 1], and for images that are to be mixed.
+        ValueError: For a momentum outside [0, 1], a group of less than two images, and for images
+            that are to be mixed.
         TypeError: For another head.
     """
 
@@ -78,6 +85,7 @@ class PaCoClassifier(ImageClassifier):
         head: dict | None = None,
         momentum: float | None = 0.999,
         shuffle_bn: bool = True,
+        batch_norm_group: int | None = None,
         data_preprocessor: dict | nn.Module | None = None,
         **kwargs,
     ) -> None:
@@ -96,6 +104,9 @@ class PaCoClassifier(ImageClassifier):
                 f"{type(self.head).__name__}"
             )
         self.shuffle_bn = shuffle_bn
+        self.batch_norm_group = batch_norm_group
+        if batch_norm_group is not None:
+            SplitBatchNorm.convert(self, batch_norm_group)
         self.key_encoder = None
         if momentum is not None:
             self.key_encoder = MomentumEncoder(self._query_encoder(), momentum)
@@ -147,9 +158,15 @@ class PaCoClassifier(ImageClassifier):
 
     def _encode_keys(self, views: tuple[Tensor, ...]) -> Tensor:
         self.key_encoder.update(self._query_encoder())
-        if self.shuffle_bn:
-            return torch.stack([apply_shuffled(self.key_encoder, view) for view in views])
-        return torch.stack([self.key_encoder(view) for view in views])
+        return torch.stack([self._encode_key_view(view) for view in views])
+
+    def _encode_key_view(self, view: Tensor) -> Tensor:
+        if not self.shuffle_bn:
+            return self.key_encoder(view)
+        if self.batch_norm_group is None:
+            return apply_shuffled(self.key_encoder, view)
+        order = torch.rand(len(view), device=view.device).argsort()
+        return apply_shuffled(self.key_encoder, view[order])[order.argsort()]
 
     def _query_encoder(self) -> Encoder:
         # Made anew each time, because as a part of this module its state would be saved twice.

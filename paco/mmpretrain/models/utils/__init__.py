@@ -1,1 +1,1 @@
-"""The preprocessor of views."""
+"""The preprocessor of views, and BatchNorm over groups."""

@@ -63,6 +63,22 @@ def test_the_key_encoder_follows_by_the_definition():
     )
 
 
+def test_batch_norm_in_groups_is_that_of_several_processes():
+    model = build(dict(model_config(), batch_norm_group=4))
+    plain = build(model_config())
+    plain.load_state_dict(model.state_dict())
+    inputs, samples = views_of(10)
+    pooled, _, keys, *_ = model._encode(inputs, 10)
+    processes = [plain.extract_feat(group)[-1] for group in inputs[:10].split(4)]
+    torch.testing.assert_close(pooled[0], torch.cat(processes))
+    # Keys are shuffled over the groups, in another order each time.
+    assert not torch.allclose(model._encode(inputs, 10).keys, keys)
+    model.shuffle_bn = False
+    expected = torch.cat([plain.key_encoder(group) for group in inputs[10:].split(4)])
+    torch.testing.assert_close(model._encode(inputs, 10).keys[0], expected)
+    model.loss(inputs, samples)["loss"].backward()
+
+
 def test_keys_come_from_the_updated_key_encoder():
     model = build(model_config(momentum=0.7))
     step(model, sgd(model), 6)
