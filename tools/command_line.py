@@ -3,7 +3,10 @@
 A command line imports this before anything of the toolbox.
 """
 
+import contextlib
+import dis
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,11 +23,37 @@ __all__ = [
     "add_resume_argument",
     "add_work_dir_argument",
     "load_config",
+    "refusals_without_traceback",
     "set_dataloader_defaults",
     "set_launcher",
     "set_resume",
     "work_dir_of",
 ]
+
+
+@contextlib.contextmanager
+def refusals_without_traceback(program: str) -> Iterator[None]:
+    """Ends the program with one sentence where paco refuses something, or a file fails.
+
+    Whatever else fails keeps its traceback, a mistake in paco's own lines too.
+    """
+    try:
+        yield
+    except Exception as error:
+        if _is_raised_by_paco(error) or (isinstance(error, OSError) and error.filename):
+            raise SystemExit(f"{program}: {error}") from error
+        raise
+
+
+def _is_raised_by_paco(error: Exception) -> bool:
+    """Whether a ``raise`` statement of paco's or of these tools made the error."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    assert place is not None
+    code, module = place.tb_frame.f_code, place.tb_frame.f_globals["__name__"]
+    statement = dis.opname[code.co_code[place.tb_lasti]]
+    return statement == "RAISE_VARARGS" and module.partition(".")[0] in ("paco", "__main__")
 
 
 def add_config_arguments(parser: ArgumentParser, help: str = "config file") -> None:

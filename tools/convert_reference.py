@@ -33,6 +33,30 @@ def class_names(cfg: Config) -> tuple[str, ...] | None:
     return dataset.metainfo.get("classes")
 
 
+def convert(args: argparse.Namespace) -> None:
+    cfg = command_line.load_config(args)
+    checkpoint = read_checkpoint(args.checkpoint, "cpu", load=unpickle)
+    if "state_dict" not in checkpoint:
+        raise CheckpointError(
+            f"{args.checkpoint} has no state_dict, but {named(list(map(str, checkpoint)))}; "
+            "the MAE vision transformers of the papers' code are not converted"
+        )
+    state, unused = convert_reference_state(checkpoint["state_dict"], get_model(cfg, device="cpu"))
+    meta: dict[str, object] = {"converted_from": args.checkpoint.name}
+    if classes := class_names(cfg):
+        meta["dataset_meta"] = {"classes": classes}
+    content = io.BytesIO()
+    torch.save({"meta": meta, "state_dict": state}, content)
+    with whole_file(args.out) as file:
+        file.write_bytes(content.getvalue())
+    print(f"{args.out}: the weights of {args.checkpoint}")
+    if not classes:
+        print("without class names, which the config does not say: paco-classify would need them")
+    parts = sorted({name.rsplit(".", 1)[0] for name in unused})
+    if parts:
+        print(f"without what the model has no use for: {', '.join(parts)}")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description="Convert a checkpoint of github.com/dvlab-research/"
@@ -45,35 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("out", help="checkpoint file to write", type=Path)
     args = parser.parse_args(arguments)
 
-    cfg = command_line.load_config(args)
-    try:
-        checkpoint = read_checkpoint(args.checkpoint, "cpu", load=unpickle)
-        if "state_dict" not in checkpoint:
-            raise CheckpointError(
-                f"{args.checkpoint} has no state_dict, but {named(list(map(str, checkpoint)))}; "
-                "the MAE vision transformers of the papers' code are not converted"
-            )
-        state, unused = convert_reference_state(
-            checkpoint["state_dict"], get_model(cfg, device="cpu")
-        )
-    except ValueError as error:
-        raise SystemExit(f"convert_reference.py: {error}") from error
-    meta: dict[str, object] = {"converted_from": args.checkpoint.name}
-    if classes := class_names(cfg):
-        meta["dataset_meta"] = {"classes": classes}
-    content = io.BytesIO()
-    torch.save({"meta": meta, "state_dict": state}, content)
-    try:
-        with whole_file(args.out) as file:
-            file.write_bytes(content.getvalue())
-    except OSError as error:
-        raise SystemExit(f"convert_reference.py: {error}") from error
-    print(f"{args.out}: the weights of {args.checkpoint}")
-    if not classes:
-        print("without class names, which the config does not say: paco-classify would need them")
-    parts = sorted({name.rsplit(".", 1)[0] for name in unused})
-    if parts:
-        print(f"without what the model has no use for: {', '.join(parts)}")
+    with command_line.refusals_without_traceback("convert_reference.py"):
+        convert(args)
 
 
 if __name__ == "__main__":

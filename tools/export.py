@@ -56,6 +56,41 @@ def write(export: Callable[..., float | None], *arguments: object) -> float | No
         raise SystemExit(f"export.py: {error}") from error
 
 
+def export_checkpoint(args: argparse.Namespace) -> None:
+    cfg = command_line.load_config(args)
+    out = Path(command_line.work_dir_of(args, cfg), FILES[args.format])
+    out.parent.mkdir(parents=True, exist_ok=True)
+
+    is_training_step = args.format == "training-step"
+    model = load_trained_model(cfg, args.checkpoint, for_training=is_training_step)
+    texts = provenance(cfg, args.checkpoint)
+    if is_training_step:
+        if not isinstance(model.head, PaCoHead):
+            kind = type(model.head).__name__
+            raise SystemExit(f"export.py: a {kind} has no queue and no PaCo loss")
+        write(deploy.export_training_step, model.head.step, out, texts)
+        print(f"{out}: one step agrees with the model's")
+        return
+
+    try:
+        texts |= image_metadata(cfg.test_dataloader.dataset.pipeline, model)
+    except ValueError as error:
+        print(f"{out} will not serve paco-classify: {error}")
+    shape = args.shape or input_shape(texts)
+    difference = write(
+        deploy.export_classifier,
+        InferenceClassifier(model),
+        torch.randn(2, *shape),
+        out,
+        texts,
+        torch.bfloat16 if args.bf16 else None,
+    )
+    print(
+        f"{out}: normalised images [N, {', '.join(map(str, shape))}] to logits, which agree with "
+        f"the model's to {difference:.1g} of the largest"
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description="Export a classifier, normalised images to logits, or a training step."
@@ -84,41 +119,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if args.bf16 and args.format not in ("pt", "pt2"):
         parser.error(f"--bf16 is for pt and pt2, not for {args.format}")
 
-    cfg = command_line.load_config(args)
-    out = Path(command_line.work_dir_of(args, cfg), FILES[args.format])
-    out.parent.mkdir(parents=True, exist_ok=True)
-
-    is_training_step = args.format == "training-step"
-    try:
-        model = load_trained_model(cfg, args.checkpoint, for_training=is_training_step)
-    except ValueError as error:
-        raise SystemExit(f"export.py: {error}") from error
-    texts = provenance(cfg, args.checkpoint)
-    if is_training_step:
-        if not isinstance(model.head, PaCoHead):
-            kind = type(model.head).__name__
-            raise SystemExit(f"export.py: a {kind} has no queue and no PaCo loss")
-        write(deploy.export_training_step, model.head.step, out, texts)
-        print(f"{out}: one step agrees with the model's")
-        return
-
-    try:
-        texts |= image_metadata(cfg.test_dataloader.dataset.pipeline, model)
-    except ValueError as error:
-        print(f"{out} will not serve paco-classify: {error}")
-    shape = args.shape or input_shape(texts)
-    difference = write(
-        deploy.export_classifier,
-        InferenceClassifier(model),
-        torch.randn(2, *shape),
-        out,
-        texts,
-        torch.bfloat16 if args.bf16 else None,
-    )
-    print(
-        f"{out}: normalised images [N, {', '.join(map(str, shape))}] to logits, which agree with "
-        f"the model's to {difference:.1g} of the largest"
-    )
+    with command_line.refusals_without_traceback("export.py"):
+        export_checkpoint(args)
 
 
 if __name__ == "__main__":

@@ -14,9 +14,5 @@ else  # on a free port, whatever else runs here
   group=(--standalone --local_addr 127.0.0.1)
 fi
 
-if ! python -c "import importlib.util as i; exit(i.find_spec('torch') is None)" 2>/dev/null; then
-  echo "tools/launch.sh: python ($(command -v python || echo none on PATH)) has no torch: activate the" \
-    "environment that paco is installed in" >&2
-  exit 1
-fi
+"$(dirname "$0")/require_torch.sh"
 exec python -m torch.distributed.run --nproc_per_node "$gpus" "${group[@]}" "$@" --launcher pytorch

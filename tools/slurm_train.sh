@@ -10,6 +10,8 @@ if (($# < 4)); then
 fi
 partition=$1 job_name=$2 config=$3 work_dir=$4
 shift 4
+tools=$(dirname "$0")
+"$tools/require_torch.sh"
 gpus=${GPUS:-8}
 per_node=${GPUS_PER_NODE:-$((gpus < 8 ? gpus : 8))}
 
@@ -24,4 +26,4 @@ exec srun \
   --cpus-per-task "${CPUS_PER_TASK:-5}" \
   --kill-on-bad-exit=1 \
   ${SRUN_ARGS:-} \
-  python -u "$(dirname "$0")/train.py" "$config" --work-dir "$work_dir" --launcher slurm "$@"
+  python -u "$tools/train.py" "$config" --work-dir "$work_dir" --launcher slurm "$@"

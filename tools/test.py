@@ -48,20 +48,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command_line.add_launcher_argument(parser)
     args = parser.parse_args(arguments)
 
-    cfg = command_line.load_config(args)
-    cfg.work_dir = command_line.work_dir_of(args, cfg)
-    command_line.set_dataloader_defaults(cfg)
-    command_line.set_launcher(args, cfg)
-    cfg.load_from = args.checkpoint
-    runner = Runner.from_cfg(cfg)
-    runner.register_hook(StrictLoadingHook(args.checkpoint))
-    try:
+    with command_line.refusals_without_traceback("test.py"):
+        cfg = command_line.load_config(args)
+        cfg.work_dir = command_line.work_dir_of(args, cfg)
+        command_line.set_dataloader_defaults(cfg)
+        command_line.set_launcher(args, cfg)
+        cfg.load_from = args.checkpoint
+        runner = Runner.from_cfg(cfg)
+        runner.register_hook(StrictLoadingHook(args.checkpoint))
         runner.load_or_resume()
-    except ValueError as error:
-        raise SystemExit(f"test.py: {error}") from error
-    if args.out:
-        runner.test_loop.evaluator.metrics.append(DumpPredictions(args.out))
-    runner.test()
+        if args.out:
+            runner.test_loop.evaluator.metrics.append(DumpPredictions(args.out))
+        runner.test()
 
 
 if __name__ == "__main__":

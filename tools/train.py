@@ -11,8 +11,6 @@ from paco.tools import command_line  # first: it mends the toolbox's imports
 # isort: split
 from mmengine.runner import Runner
 
-from paco.mmpretrain import CheckpointError
-
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Train a model.")
@@ -29,21 +27,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command_line.add_launcher_argument(parser)
     args = parser.parse_args(arguments)
 
-    cfg = command_line.load_config(args)
-    cfg.work_dir = command_line.work_dir_of(args, cfg)
-    command_line.set_resume(args, cfg)
-    command_line.set_dataloader_defaults(cfg)
-    if args.amp:
-        cfg.optim_wrapper.type = "AmpOptimWrapper"
-    if args.auto_scale_lr:
-        if "auto_scale_lr" not in cfg:
-            parser.error(f"--auto-scale-lr: {args.config} has no auto_scale_lr.base_batch_size")
-        cfg.auto_scale_lr.enable = True
-    command_line.set_launcher(args, cfg)
-    try:
+    with command_line.refusals_without_traceback("train.py"):
+        cfg = command_line.load_config(args)
+        cfg.work_dir = command_line.work_dir_of(args, cfg)
+        command_line.set_resume(args, cfg)
+        command_line.set_dataloader_defaults(cfg)
+        if args.amp:
+            cfg.optim_wrapper.type = "AmpOptimWrapper"
+        if args.auto_scale_lr:
+            if "auto_scale_lr" not in cfg:
+                parser.error(f"--auto-scale-lr: {args.config} has no auto_scale_lr.base_batch_size")
+            cfg.auto_scale_lr.enable = True
+        command_line.set_launcher(args, cfg)
         Runner.from_cfg(cfg).train()
-    except CheckpointError as error:
-        raise SystemExit(f"train.py: {error}") from error
 
 
 if __name__ == "__main__":

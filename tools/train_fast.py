@@ -15,8 +15,6 @@ from paco.tools import command_line  # first: it mends the toolbox's imports
 # isort: split
 from mmengine.runner import Runner
 
-from paco.mmpretrain import CheckpointError
-
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
@@ -27,21 +25,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command_line.add_resume_argument(parser)
     args = parser.parse_args(arguments)
 
-    cfg = command_line.load_config(args)
-    cfg.work_dir = command_line.work_dir_of(args, cfg, suffix="_fast")
-    command_line.set_resume(args, cfg)
-    cfg.train_cfg.pop("by_epoch", None)
-    changes = {
-        "train_cfg.type": "DeviceTrainLoop",
-        "val_cfg.type": "DeviceValLoop",
-        "default_hooks.checkpoint.interval": cfg.train_cfg.val_interval,
-        "env_cfg.cudnn_benchmark": True,
-    }
-    cfg.merge_from_dict(changes | args.cfg_options)
-    try:
+    with command_line.refusals_without_traceback("train_fast.py"):
+        cfg = command_line.load_config(args)
+        cfg.work_dir = command_line.work_dir_of(args, cfg, suffix="_fast")
+        command_line.set_resume(args, cfg)
+        cfg.train_cfg.pop("by_epoch", None)
+        changes = {
+            "train_cfg.type": "DeviceTrainLoop",
+            "val_cfg.type": "DeviceValLoop",
+            "default_hooks.checkpoint.interval": cfg.train_cfg.val_interval,
+            "env_cfg.cudnn_benchmark": True,
+        }
+        cfg.merge_from_dict(changes | args.cfg_options)
         Runner.from_cfg(cfg).train()
-    except CheckpointError as error:
-        raise SystemExit(f"train_fast.py: {error}") from error
 
 
 if __name__ == "__main__":

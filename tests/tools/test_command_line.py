@@ -14,6 +14,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
+from paco.mmpretrain import read_checkpoint
 from paco.tools import command_line, train
 from paco.tools import test as testing
 
@@ -144,8 +145,38 @@ def test_a_process_group_of_cpus_has_the_config_s_timeout(monkeypatch):
     assert cfg.env_cfg.dist_cfg == dist_cfg
 
 
-@pytest.mark.parametrize("script", ["dist_train.sh", "dist_test.sh"])
-def test_without_the_environment_the_launcher_says_what_to_do(script, tmp_path):
+def refusals():
+    return command_line.refusals_without_traceback("a.py")
+
+
+def test_what_paco_refuses_is_one_sentence():
+    with pytest.raises(SystemExit, match=r"^a\.py: there is no checkpoint none\.pth$"), refusals():
+        read_checkpoint("none.pth")
+
+
+def test_a_file_that_fails_is_one_sentence(tmp_path):
+    with pytest.raises(SystemExit, match=r"^a\.py: .*none\.py"), refusals():
+        Config.fromfile(tmp_path / "none.py")
+
+
+@pytest.mark.parametrize("where", ["torch", "paco"])
+def test_a_mistake_keeps_its_traceback(where):
+    with pytest.raises((RuntimeError, AttributeError)), refusals():
+        if where == "torch":
+            torch.nn.Linear(2, 3)(torch.zeros(3))
+        else:
+            command_line.work_dir_of(None, None)
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments"),
+    [
+        ("dist_train.sh", (DIGITS, "2")),
+        ("dist_test.sh", (DIGITS, "a.pth", "2")),
+        ("slurm_train.sh", ("partition", "job", DIGITS, "work_dir")),
+    ],
+)
+def test_without_the_environment_the_launcher_says_what_to_do(script, arguments, tmp_path):
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\nexit 1\n")
     python.chmod(0o755)
@@ -153,7 +184,7 @@ def test_without_the_environment_the_launcher_says_what_to_do(script, tmp_path):
         if where != python and shutil.which("python", path=path):
             continue  # of the system
         result = subprocess.run(
-            ["bash", CONFIGS.parent / "tools" / script, DIGITS, "2", "2"],
+            ["bash", CONFIGS.parent / "tools" / script, *arguments],
             env={"PATH": path},
             capture_output=True,
             text=True,

@@ -51,3 +51,10 @@ def test_a_checkpoint_of_another_model_is_refused(checkpoint, tmp_path):
     torch.save({"state_dict": renamed}, other)
     with pytest.raises(SystemExit, match=r"test\.py: .*other\.pth is not .* are missing: backbone"):
         run(CONFIG, other, "--work-dir", tmp_path / "work")
+
+
+def test_class_counts_that_nobody_knows_are_one_sentence(checkpoint, tmp_path):
+    training = ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler")
+    missing = ("--cfg-options", *(f"{name}=None" for name in training))
+    with pytest.raises(SystemExit, match=r"^test\.py: LongTailMetric does not know .*; pass Long"):
+        run(CONFIG, checkpoint, "--work-dir", tmp_path / "work", *missing)

@@ -35,7 +35,8 @@ class EncodedViews(NamedTuple):
 class ContrastHead(ClassCentersHead):
     """Class centers and a projector: the base of the heads of a :class:`PaCoClassifier`.
 
-    A head of this kind defines ``loss(views, data_samples)``; prediction, class counts and
+    A head of this kind defines ``loss(views, data_samples)``, which first calls
+    :meth:`require_class_counts`; prediction, class counts and
     checkpoints of the centers are those of a :class:`ClassCentersHead`.
 
     Args:
@@ -54,6 +55,15 @@ class ContrastHead(ClassCentersHead):
         self.projector = MODELS.build(
             dict(in_channels=in_channels, out_channels=feat_channels, **projector)
         )
+
+    def require_class_counts(self) -> None:
+        """Fails where no :class:`ClassCountsHook` has counted the images and checked the run."""
+        super().require_class_counts()
+        if not self._knows_class_counts:
+            raise RuntimeError(
+                f"{type(self).__name__} has no class counts, and nothing has checked the run: add "
+                "dict(type='ClassCountsHook') to custom_hooks, or call set_class_counts"
+            )
 
     def loss(self, views: EncodedViews, data_samples: list[DataSample] | Tensor) -> dict:
         """The loss of one step, and what the log shows beside it.

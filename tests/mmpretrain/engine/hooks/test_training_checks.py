@@ -27,6 +27,12 @@ def test_an_average_of_the_parameters_keeps_the_queue_whole(tmp_path):
         assert value.equal(queue.state_dict()[name]), name
 
 
+def test_nothing_trains_unchecked_for_want_of_the_hook(tmp_path):
+    options = {"custom_hooks": [], "model.head.prior": False}
+    with pytest.raises(RuntimeError, match=r"PaCoHead has no class counts, .*ClassCountsHook"):
+        runner(tmp_path, **options).train()
+
+
 @pytest.mark.parametrize("folds", [False, True])
 def test_a_class_emptied_by_indices_or_folds_is_refused(tmp_path, folds):
     labels = runner(tmp_path).train_dataloader.dataset.get_gt_labels().tolist()
