@@ -18,7 +18,13 @@ TORCH_LIBRARY(paco, m) {
       "SymInt? num_anchors=None, float beta=1.0, float gamma=1.0, float? base_temperature=None, "
       "float label_smoothing=0.0, *, float alpha, float temperature) -> Tensor");
 
-  // The loss, and what the backward pass needs of the forward pass. With A anchors:
+  // Balanced contrastive learning, a scalar. See ops/bcl_loss.h.
+  m.def(
+      "bcl_loss(Tensor features, Tensor labels, Tensor prototypes, Tensor? queue=None, "
+      "Tensor? queue_labels=None, Tensor? num_valid=None, *, float temperature) -> Tensor");
+
+  // Either loss, and what the backward pass needs of the forward pass. class_counts, [C], makes it
+  // that of BCL, whose prototypes are the last rows of features. With A anchors:
   //   loss           []
   //   log_partition  [A]     L_i, the logarithm of the denominator; always float64
   //   pair_weight    [A]     W_i = beta + alpha |P(i)|
@@ -28,7 +34,7 @@ TORCH_LIBRARY(paco, m) {
       "paco_loss_forward(Tensor features, Tensor labels, Tensor? center_logits, Tensor? queue, "
       "Tensor? queue_labels, Tensor? num_valid, Tensor? anchor_weight, SymInt? num_anchors, "
       "float beta, float gamma, float? base_temperature, float label_smoothing, float alpha, "
-      "float temperature, bool features_grad) -> "
+      "float temperature, bool features_grad, Tensor? class_counts=None) -> "
       "(Tensor loss, Tensor log_partition, Tensor pair_weight, Tensor anchor_grad)");
 
   // A gradient that its flag does not ask for is empty.
@@ -36,7 +42,8 @@ TORCH_LIBRARY(paco, m) {
       "paco_loss_backward(Tensor grad_loss, Tensor features, Tensor labels, Tensor? center_logits, "
       "Tensor? anchor_weight, Tensor log_partition, Tensor pair_weight, Tensor anchor_grad, "
       "float beta, float gamma, float? base_temperature, float label_smoothing, float alpha, "
-      "float temperature, bool features_grad, bool center_logits_grad) -> "
+      "float temperature, bool features_grad, bool center_logits_grad, "
+      "Tensor? class_counts=None) -> "
       "(Tensor grad_features, Tensor grad_center_logits)");
 
   // Logits of the class centers, the class prior added. See ops/center_logits.h.

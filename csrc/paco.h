@@ -4,6 +4,7 @@
 
 #include "build_info.h"         // IWYU pragma: export
 #include "keep_linked.h"        // IWYU pragma: export
+#include "ops/bcl_loss.h"       // IWYU pragma: export
 #include "ops/center_logits.h"  // IWYU pragma: export
 #include "ops/paco_loss.h"      // IWYU pragma: export
 #include "ops/queue_enqueue.h"  // IWYU pragma: export

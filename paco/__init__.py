@@ -8,10 +8,11 @@ The functions here are operators of libpaco; :mod:`paco.nn` has the modules to t
 from . import deploy, distributed, longtail, metrics, nn, reference
 from ._library import __version__, build_info
 from .longtail import log_prior
-from .ops import center_logits, paco_loss, queue_enqueue_
+from .ops import bcl_loss, center_logits, paco_loss, queue_enqueue_
 
 __all__ = [
     "__version__",
+    "bcl_loss",
     "build_info",
     "center_logits",
     "deploy",

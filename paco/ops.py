@@ -10,7 +10,7 @@ break), TorchScript, torch.export and autocast.
 import torch
 from torch import Tensor
 
-__all__ = ["center_logits", "paco_loss", "queue_enqueue_"]
+__all__ = ["bcl_loss", "center_logits", "paco_loss", "queue_enqueue_"]
 
 
 def paco_loss(
@@ -109,6 +109,62 @@ def paco_loss(
     )
 
 
+def bcl_loss(
+    features: Tensor,
+    labels: Tensor,
+    prototypes: Tensor,
+    queue: Tensor | None = None,
+    queue_labels: Tensor | None = None,
+    num_valid: Tensor | None = None,
+    *,
+    temperature: float,
+) -> Tensor:
+    r"""Balanced contrastive loss (BCL), averaged over the anchors: every row of ``features``.
+
+    Pairs (i, j) run over every row of ``features``, every prototype and every valid row of
+    ``queue``, except j = i. With p_ij = z_i . z_j / T and n_c, how many of all these have class c,
+    i among them::
+
+        D_i  = sum_{j != i} exp(p_ij) / (n_{y_j} - 1{y_j = y_i})
+        l_i  = -1 / (n_{y_i} - 1) sum_{j != i, y_j = y_i} (p_ij - log D_i)
+        loss = mean_i l_i
+
+    (`BCL <https://arxiv.org/abs/2207.09052>`_, eq. 6.) Class averaging: a class weighs the same in
+    the denominator, however many rows it has. Class complement: through the prototypes every class
+    is in every batch. The paper has no queue; without one, or with an empty one, this is its loss.
+
+    The pairs are streamed: no [M, M + C + K] matrix exists, and the queue is neither copied nor
+    read again by the backward pass.
+
+    Args:
+        features: z, [M, D], rows of unit length, those of all views; float16, bfloat16, float32 or
+            float64.
+        labels: y, int64 [M], the class of each row, 0 <= y < C.
+        prototypes: one row of unit length a class, [C, D], of the dtype of ``features``.
+        queue: past rows, [K, D], of the dtype of ``features``. No gradient flows to it.
+        queue_labels: int64 [K], those of valid rows in the range of ``labels``; given together with
+            ``queue``.
+        num_valid: how many leading rows of ``queue`` are filled, an int64 tensor of one element
+            on the queue's device, such as ``state[1]`` of :func:`queue_enqueue_`. All by default.
+        temperature: T, > 0.
+
+    Returns:
+        A scalar; float64 for float64 features, else float32. The gradient flows to ``features``,
+        as anchors and as contrast, and to ``prototypes``; asking for a second derivative is an
+        error. A NaN or an infinity in an input gives NaN.
+
+    Raises:
+        ValueError: for a bad argument, such as a label without a prototype; also for a temperature
+            that float32 cannot compute with (below 1.2e-38 or above 1e30) unless features are
+            float64, and for a queue in a loss that activation checkpointing repeats. On CUDA the
+            values of ``labels`` and ``num_valid`` are checked without a synchronisation: a bad one
+            trips a device-side assertion, which the next synchronising call reports.
+    """
+    return torch.ops.paco.bcl_loss(
+        features, labels, prototypes, queue, queue_labels, num_valid, temperature=temperature
+    )
+
+
 def center_logits(
     x: Tensor,
     weight: Tensor,
@@ -167,5 +223,5 @@ def queue_enqueue_(
 
 # In TorchScript these names mean the operators themselves: a saved file holds calls of them and
 # no Python function, which could not be loaded, because keyword-only arguments follow defaults.
-for _function in (paco_loss, center_logits, queue_enqueue_):
+for _function in (paco_loss, bcl_loss, center_logits, queue_enqueue_):
     torch.jit._builtins._register_builtin(_function, f"paco::{_function.__name__}")

@@ -9,6 +9,7 @@ the C++ tests load them as TorchScript.
     Khosla et al., "Supervised Contrastive Learning", NeurIPS 2020 (no centers)
     Ren et al., "Balanced Meta-Softmax", NeurIPS 2020 (alpha = 0)
     He et al., "Momentum Contrast", CVPR 2020 (the queue)
+    Zhu et al., "Balanced Contrastive Learning", CVPR 2022, arXiv 2207.09052 (BCL)
 """
 
 import math
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["center_logits", "paco_loss", "pixel_paco_loss", "queue_enqueue_"]
+__all__ = ["bcl_loss", "center_logits", "paco_loss", "pixel_paco_loss", "queue_enqueue_"]
 
 
 def paco_loss(
@@ -180,6 +181,38 @@ def pixel_paco_loss(
                 temperature=temperature,
             )
     return total.sum() / len(features)
+
+
+def bcl_loss(
+    features: Tensor,
+    labels: Tensor,
+    prototypes: Tensor,
+    queue: Tensor | None = None,
+    queue_labels: Tensor | None = None,
+    num_valid: Tensor | None = None,
+    *,
+    temperature: float,
+) -> Tensor:
+    """The loss of :func:`paco.bcl_loss`, which documents the arguments, over [M, M + C + K]."""
+    dtype = torch.float64 if features.dtype == torch.float64 else torch.float32
+    m = features.size(0)
+    z = torch.cat([features, prototypes]).to(dtype)
+    y = torch.cat([labels, torch.arange(prototypes.size(0), device=labels.device)])
+    if queue is not None and queue_labels is not None:
+        n = queue.size(0) if num_valid is None else int(num_valid)
+        z = torch.cat([z, queue[:n].detach().to(dtype)])
+        y = torch.cat([y, queue_labels[:n]])
+
+    p = z[:m] @ z.T / temperature
+    self_pair = torch.eye(m, z.size(0), dtype=torch.bool, device=z.device)
+    same_class = y[:m, None] == y[None, :]
+    # w_ij = 1 / (n_{y_j} - 1{y_j = y_i}); an anchor's class has its own row and its prototype.
+    w = 1 / (torch.bincount(y)[y] - same_class.to(torch.int64)).to(dtype)
+    log_denominator = torch.logsumexp((p + w.log()).masked_fill(self_pair, -math.inf), 1)
+    positive = (same_class & ~self_pair).to(dtype)
+    mean_positive = (positive * p).sum(1) / positive.sum(1)
+    loss = (log_denominator - mean_positive).mean()
+    return loss if bool(z.isfinite().all()) else loss * math.nan
 
 
 def center_logits(

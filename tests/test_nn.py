@@ -5,6 +5,7 @@ import warnings
 
 import pytest
 import torch
+from helpers.bcl_problems import draw_bcl
 from helpers.modules import new_step, saved_and_loaded, script, step_batch
 from helpers.problems import draw_loss, identical, value_and_gradients
 from torch import nn
@@ -13,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 import paco
 from paco import reference
 from paco.nn import (
+    BCLLoss,
     ClassCenters,
     FeatureQueue,
     MomentumEncoder,
@@ -25,6 +27,7 @@ from paco.nn import (
 # ---- TorchScript ---------------------------------------------------------------------------------
 
 MODULES = {
+    "BCLLoss": lambda: BCLLoss(0.1),
     "ClassCenters": lambda: ClassCenters(6, 4),
     "FeatureQueue": lambda: FeatureQueue(7, 3),
     "MomentumEncoder": lambda: MomentumEncoder(nn.Linear(3, 2)),
@@ -141,6 +144,31 @@ def test_loss_shows_its_hyper_parameters():
     loss = PaCoLoss(alpha=0.05, temperature=0.2, label_smoothing=0.1)
     assert "alpha=0.05, temperature=0.2" in repr(loss)
     assert "label_smoothing=0.1" in repr(loss)
+
+
+# ---- BCLLoss -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "form", [lambda m: m, script, copy.deepcopy], ids=["eager", "scripted", "copy"]
+)
+@pytest.mark.parametrize("case", range(5))
+def test_bcl_loss_is_the_operator(rng, form, case):
+    problem = draw_bcl(rng, torch.float32)
+    arguments = {name: value for name, value in problem.items() if name != "temperature"}
+    loss = BCLLoss(problem["temperature"])
+    actual = value_and_gradients(lambda **problem: form(loss)(**problem), arguments)
+    assert identical(actual, value_and_gradients(paco.bcl_loss, problem))
+
+
+@pytest.mark.parametrize("value", [0, -0.5, float("inf"), float("nan")])
+def test_bcl_loss_at_a_bad_temperature_is_an_error(value):
+    with pytest.raises(ValueError, match=f"bcl_loss: temperature must be .* > 0, got {value}"):
+        BCLLoss(value)
+
+
+def test_bcl_loss_shows_its_temperature():
+    assert repr(BCLLoss(temperature=0.1)) == "BCLLoss(temperature=0.1)"
 
 
 # ---- FeatureQueue --------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from helpers.bcl_problems import draw_bcl
 from helpers.problems import assert_results_close, draw_loss, value_and_gradients
 from torch.nn import functional as F
 
@@ -63,6 +64,35 @@ def test_loss_is_the_formula(rng, case):
     problem = draw_loss(rng, rows=rng.randint(1, 8), queue=rng.choice([None, rng.randint(1, 9)]))
     actual = reference.paco_loss(**problem).item()
     assert actual == pytest.approx(by_hand(**problem), rel=1e-9, abs=1e-11)
+
+
+@pytest.mark.parametrize("case", range(20))
+def test_bcl_is_the_formula(rng, case):
+    problem = draw_bcl(rng, rows=rng.randint(1, 8), queue=rng.choice([None, rng.randint(1, 9)]))
+    rows, classes = problem["features"].tolist(), problem["labels"].tolist()
+    num_anchors = len(rows)
+    rows += problem["prototypes"].tolist()
+    classes += range(len(problem["prototypes"]))
+    if "queue" in problem:
+        valid = int(problem.get("num_valid", torch.tensor(len(problem["queue"]))))
+        rows += problem["queue"][:valid].tolist()
+        classes += problem["queue_labels"][:valid].tolist()
+    total = 0.0
+    for i in range(num_anchors):
+        p = {
+            j: sum(x * y for x, y in zip(rows[i], rows[j], strict=True)) / problem["temperature"]
+            for j in range(len(rows))
+            if j != i
+        }
+        # The mean of each class over its rows but i, and the sum over the classes.
+        denominator = 0.0
+        for c in set(classes):
+            of_class = [math.exp(x) for j, x in p.items() if classes[j] == c]
+            denominator += sum(of_class) / len(of_class)
+        positives = [x for j, x in p.items() if classes[j] == classes[i]]
+        total -= sum(x - math.log(denominator) for x in positives) / len(positives)
+    expected = pytest.approx(total / num_anchors, rel=1e-9, abs=1e-11)
+    assert reference.bcl_loss(**problem).item() == expected
 
 
 def test_loss_without_contrast_is_cross_entropy(rng):

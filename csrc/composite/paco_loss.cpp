@@ -24,12 +24,22 @@ constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
 
 // Values that are on a device already cannot be read without waiting for it: there the check is a
 // device assertion.
-void check_values(const at::Tensor& all_true, const char* message) {
+void check_values(const char* op, const at::Tensor& all_true, const char* message) {
   if (all_true.device().is_cpu()) {
-    TORCH_CHECK_VALUE(all_true.item<bool>(), message);
+    TORCH_CHECK_VALUE(all_true.item<bool>(), op, ": ", message);
   } else {
-    at::_assert_async(all_true, message);
+    at::_assert_async(all_true, c10::str(op, ": ", message));
   }
+}
+
+// The weights of BCL's pairs, [A, tile]; undefined without class counts.
+at::Tensor pair_weights(const OptionalTensor& class_counts, const at::Tensor& anchor_labels,
+                        const at::Tensor& labels, c10::ScalarType dtype) {
+  if (!class_counts) return {};
+  // Labels of rows that are not valid may be anything.
+  const auto columns = labels.clamp(0, class_counts->size(0) - 1);
+  const auto counts = class_counts->index_select(0, columns).to(dtype);
+  return at::where(anchor_labels.eq(columns), 1 / (counts - 1), 1 / counts);
 }
 
 // A tile of columns: rows of features or of the queue.
@@ -37,6 +47,7 @@ struct Columns {
   at::Tensor rows;      // [tile, D], accumulate dtype; a masked row is 0
   at::Tensor excluded;  // [A, tile] bool: the anchor itself, or not a valid row
   at::Tensor match;     // [A, tile] accumulate dtype: 1 for a positive pair
+  at::Tensor weights;   // [A, tile] of the exponentials; undefined where all are 1
 };
 
 // The running sums of one pass over all columns, for every anchor.
@@ -58,6 +69,7 @@ void add_columns(const at::Tensor& anchors, const Columns& columns, double tempe
   const auto shift = maximum.masked_fill(maximum == kMinusInfinity, 0);
   const auto rescale = (sums.maximum - shift).exp();
   pairs.sub_(shift).exp_();
+  if (columns.weights.defined()) pairs.mul_(columns.weights);
   sums.exp_sum.mul_(rescale).add_(pairs.sum(1, true));
   if (exp_rows) sums.exp_rows.mul_(rescale).addmm_(pairs, columns.rows);
   sums.maximum = maximum;
@@ -98,28 +110,30 @@ PaCoLossState paco_loss_forward(const PaCoLossArguments& args, bool features_gra
   const int64_t num_rows = features.size(0);
   const int64_t dim = features.size(1);
 
+  const int64_t num_classes = center_logits       ? center_logits->size(1)
+                              : args.class_counts ? args.class_counts->size(0)
+                                                  : std::numeric_limits<int64_t>::max();
   const auto in_range = [&](const at::Tensor& values) {
-    const auto result = values.ge(0);
-    return center_logits ? result.logical_and(values.lt(center_logits->size(1))) : result;
+    return values.ge(0).logical_and_(values.lt(num_classes));
   };
-  check_values(in_range(labels).all(),
-               "paco_loss: labels must lie in [0, C), C the columns of center_logits");
+  const auto check = [&](const at::Tensor& all_true, const char* message) {
+    check_values(args.name(), all_true, message);
+  };
+  check(in_range(labels).all(), "labels must lie in [0, C), C the number of classes");
   if (args.anchor_weight) {
     // NaN is let through: it gives NaN in the loss.
-    check_values(args.anchor_weight->lt(0).logical_not_().all(),
-                 "paco_loss: anchor_weight must be >= 0");
+    check(args.anchor_weight->lt(0).logical_not_().all(), "anchor_weight must be >= 0");
   }
   if (num_valid) {
-    check_values(num_valid->ge(0).logical_and_(num_valid->le(queue->size(0))).all(),
-                 "paco_loss: num_valid must lie in [0, K], K the rows of queue");
+    check(num_valid->ge(0).logical_and_(num_valid->le(queue->size(0))).all(),
+          "num_valid must lie in [0, K], K the rows of queue");
   }
   if (queue) {
     auto passes = in_range(*args.queue_labels);
     if (num_valid) {
       passes = passes.logical_or(at::arange(queue->size(0), labels.options()).ge(*num_valid));
     }
-    check_values(passes.all(),
-                 "paco_loss: queue_labels must lie in [0, C), C the columns of center_logits");
+    check(passes.all(), "queue_labels must lie in [0, C), C the number of classes");
   }
 
   const auto anchors = features.narrow(0, 0, num_anchors).to(dtype);
@@ -134,7 +148,10 @@ PaCoLossState paco_loss_forward(const PaCoLossArguments& args, bool features_gra
   const auto add = [&](const at::Tensor& rows, const at::Tensor& row_labels,
                        const at::Tensor& excluded) {
     const auto match = anchor_labels.eq(row_labels).logical_and_(excluded.logical_not());
-    add_columns(anchors, {rows, excluded, match.to(dtype)}, temperature, features_grad, sums);
+    add_columns(anchors,
+                {rows, excluded, match.to(dtype),
+                 pair_weights(args.class_counts, anchor_labels, row_labels, dtype)},
+                temperature, features_grad, sums);
   };
   for (int64_t begin = 0; begin < num_rows; begin += kTileColumns) {
     const int64_t size = std::min(kTileColumns, num_rows - begin);
@@ -233,7 +250,11 @@ PaCoLossInputGradients paco_loss_backward(const PaCoLossBackwardArguments& args)
                           (log_partition - std::log(gamma)).unsqueeze(1))
                     .mul_(scale);
       }
-      const auto match = labels_of_anchors.unsqueeze(1).eq(labels.narrow(0, begin, size));
+      const auto row_labels = labels.narrow(0, begin, size);
+      const auto weights =
+          pair_weights(args.class_counts, labels_of_anchors.unsqueeze(1), row_labels, dtype);
+      if (weights.defined()) pairs.mul_(weights);
+      const auto match = labels_of_anchors.unsqueeze(1).eq(row_labels);
       pairs.sub_(at::where(match, positive_scale, 0));
       pairs.masked_fill_(anchor_index.eq(at::arange(begin, begin + size, labels.options())), 0);
       gradient.narrow(0, begin, size).copy_(pairs.t().matmul(anchors));

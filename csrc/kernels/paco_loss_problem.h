@@ -5,6 +5,10 @@
 #include "element.h"
 
 // The PaCo loss as kernels see it, on the CPU and on CUDA. Symbols are those of ops/paco_loss.h.
+//
+// With class_counts it is the loss of ops/bcl_loss.h: the exponential of pair (i, j) has the weight
+// 1 / (n_{y_j} - 1{y_j = y_i}). Prototypes are then the last rows of features, and no anchors;
+// there are no center logits.
 namespace paco {
 
 // Matrices are dense and row-major, but for the rows of the queue. Pointers of absent arguments are
@@ -19,9 +23,10 @@ struct PaCoLossProblem {
   const int64_t* queue_labels;  // [K]
   const int64_t* num_valid;     // [1], how many rows of the queue are valid; null for all of them
   const void* anchor_weight;    // [A], of the type that sums are taken in
+  const int64_t* class_counts;  // [C] n_c, how many columns have each class; null for PaCo
   int64_t num_rows;             // M
   int64_t num_anchors;          // A
-  int64_t num_classes;          // C, 0 without center_logits
+  int64_t num_classes;          // C, 0 without center_logits and class_counts: any label then
   int64_t queue_rows;           // K, 0 without queue
   int64_t queue_stride;         // from one row of the queue to the next, in elements
   int64_t dim;                  // D

@@ -4,6 +4,7 @@
 #include <c10/core/impl/LocalDispatchKeySet.h>
 #include <torch/library.h>
 
+#include "bcl_loss_arguments.h"
 #include "center_logits.h"
 #include "center_logits_arguments.h"
 #include "paco_loss_arguments.h"
@@ -15,16 +16,27 @@ template <c10::DeviceType device>
 constexpr c10::DispatchKey kAutocastKey =
     device == c10::kCPU ? c10::DispatchKey::AutocastCPU : c10::DispatchKey::AutocastCUDA;
 
-// The loss is computed in float32 from whatever dtype the inputs come in.
+template <c10::DeviceType device>
+OptionalTensor to_float(const OptionalTensor& tensor) {
+  return at::autocast::cached_cast(at::kFloat, tensor, device);
+}
+
+// The losses are computed in float32 from whatever dtype the inputs come in.
 template <c10::DeviceType device>
 at::Tensor loss_autocast(const PaCoLossArguments& args) {
   const c10::impl::ExcludeDispatchKeyGuard no_autocast(kAutocastKey<device>);
-  const auto to_float = [](const OptionalTensor& tensor) {
-    return at::autocast::cached_cast(at::kFloat, tensor, device);
-  };
-  return paco_loss(*to_float(args.features), args.labels, to_float(args.center_logits),
-                   to_float(args.queue), args.queue_labels, args.num_valid, args.anchor_weight,
-                   args.num_anchors, args.options);
+  return paco_loss(*to_float<device>(args.features), args.labels,
+                   to_float<device>(args.center_logits), to_float<device>(args.queue),
+                   args.queue_labels, args.num_valid, args.anchor_weight, args.num_anchors,
+                   args.options);
+}
+
+template <c10::DeviceType device>
+at::Tensor bcl_loss_autocast(const BCLLossArguments& args) {
+  const c10::impl::ExcludeDispatchKeyGuard no_autocast(kAutocastKey<device>);
+  return bcl_loss(*to_float<device>(args.features), args.labels, *to_float<device>(args.prototypes),
+                  to_float<device>(args.queue), args.queue_labels, args.num_valid,
+                  args.temperature);
 }
 
 // The product runs in the autocast dtype, as for any linear layer. The prior stays float32, so the
@@ -43,6 +55,7 @@ at::Tensor centers_autocast(const CenterLogitsArguments& args) {
 template <c10::DeviceType device>
 void register_autocast(torch::Library& m) {
   m.impl("paco_loss", TORCH_FN(paco_loss_adaptor<loss_autocast<device>>));
+  m.impl("bcl_loss", TORCH_FN(bcl_loss_adaptor<bcl_loss_autocast<device>>));
   m.impl("center_logits", TORCH_FN(center_logits_adaptor<centers_autocast<device>>));
 }
 

@@ -11,6 +11,7 @@
 
 #include <vector>
 
+#include "bcl_loss_arguments.h"
 #include "paco_loss_arguments.h"
 #include "queue_enqueue.h"
 
@@ -35,7 +36,8 @@ class PaCoLossFunction : public torch::autograd::Function<PaCoLossFunction> {
     const auto state = paco_loss_forward(*args, features_grad);
     context->save_for_backward({features, args->labels, center_logits.value_or(Variable()),
                                 args->anchor_weight.value_or(Variable()), state.log_partition,
-                                state.pair_weight, state.anchor_grad});
+                                state.pair_weight, state.anchor_grad,
+                                args->class_counts.value_or(Variable())});
     const PaCoLossOptions& options = args->options;
     context->saved_data["options"] =
         std::vector<double>{options.alpha,
@@ -72,7 +74,8 @@ class PaCoLossFunction : public torch::autograd::Function<PaCoLossFunction> {
                                                            .base_temperature = options[4],
                                                            .label_smoothing = options[5]},
                                                .features_grad = features_grad,
-                                               .center_logits_grad = center_logits_grad});
+                                               .center_logits_grad = center_logits_grad,
+                                               .class_counts = as_optional(saved[7])});
     // One entry an argument of forward().
     return {features_grad ? gradients.features : Variable(),
             center_logits_grad ? gradients.center_logits : Variable(), Variable(), Variable()};
@@ -88,11 +91,15 @@ at::Tensor loss_autograd(const PaCoLossArguments& args) {
   TORCH_CHECK_VALUE(!(wants_grad && args.anchor_weight && args.anchor_weight->requires_grad()),
                     "paco_loss: anchor_weight must not require a gradient (none flows to it); "
                     "detach it");
-  TORCH_CHECK_VALUE(!(args.queue && in_backward_pass()),
-                    "paco_loss: a loss with a queue cannot be computed again in a backward pass: "
+  TORCH_CHECK_VALUE(!(args.queue && in_backward_pass()), args.name(),
+                    ": a loss with a queue cannot be computed again in a backward pass: "
                     "checkpoint the encoders only, not the loss and the queue");
   return PaCoLossFunction::apply(args.features, args.center_logits, &args,
                                  wants_grad && args.features.requires_grad());
+}
+
+at::Tensor bcl_loss_autograd(const BCLLossArguments& args) {
+  return loss_autograd(BCLAsPaCo(args).arguments());
 }
 
 // Keys enter the queue as values. The written tensors still get a new version, so that a backward
@@ -119,6 +126,7 @@ void enqueue_autograd(const at::Tensor& queue, const at::Tensor& queue_labels,
 
 TORCH_LIBRARY_IMPL(paco, Autograd, m) {
   m.impl("paco_loss", TORCH_FN(paco::paco_loss_adaptor<paco::loss_autograd>));
+  m.impl("bcl_loss", TORCH_FN(paco::bcl_loss_adaptor<paco::bcl_loss_autograd>));
   // The halves have no derivative of their own. Saying so turns a second derivative, which would be
   // silently wrong, into an error.
   m.impl("paco_loss_forward", torch::autograd::autogradNotImplementedFallback());

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "bcl_loss_arguments.h"
 #include "center_logits_arguments.h"
 #include "paco_loss_arguments.h"
 #include "queue_enqueue_arguments.h"
@@ -18,6 +19,7 @@ namespace paco {
 namespace {
 
 constexpr const char* kLoss = "paco_loss";
+constexpr const char* kBCLLoss = "bcl_loss";
 constexpr const char* kCenters = "center_logits";
 constexpr const char* kEnqueue = "queue_enqueue_";
 
@@ -85,34 +87,66 @@ void check_labels(const char* caller, const char* name, const at::Tensor& labels
   check_device(caller, name, labels, rows_name, rows);
 }
 
-// Kernels compute with these numbers in the dtype of the sums, where they must not vanish, and
-// their products with the number of rows not overflow.
-void check_computable(const PaCoLossOptions& options, c10::ScalarType dtype) {
+// Kernels compute with this number in the dtype of the sums, where it must not vanish, and its
+// products with the number of rows not overflow.
+void check_computable(const char* caller, const char* name, double value, c10::ScalarType dtype) {
   if (dtype == at::kDouble) return;
   static constexpr double kSmallest = std::numeric_limits<float>::min();
   static constexpr double kLargest = 1e30;
-  const auto check = [](const char* name, double value) {
-    PACO_CHECK(kLoss, value == 0 || (value >= kSmallest && value <= kLargest), name,
-               " must be 0 or ", "between ", kSmallest, " and ", kLargest,
-               " unless features are float64, got ", value);
+  PACO_CHECK(caller, value == 0 || (value >= kSmallest && value <= kLargest), name,
+             " must be 0 or between ", kSmallest, " and ", kLargest,
+             " unless features are float64, got ", value);
+}
+
+void check_features(const char* caller, const at::Tensor& features) {
+  PACO_CHECK(caller, features.dim() == 2 && features.sym_size(0) > 0 && features.sym_size(1) > 0,
+             "features must be [M, D] with at least one row and column, got ",
+             features.sym_sizes());
+  check_dtype(caller, "features", features);
+}
+
+void check_queue(const char* caller, const at::Tensor& features,
+                 const OptionalTensor& optional_queue, const OptionalTensor& queue_labels,
+                 const OptionalTensor& optional_num_valid) {
+  PACO_CHECK(caller, optional_queue.has_value() == queue_labels.has_value(),
+             "queue and queue_labels must be given together, got only ",
+             optional_queue ? "queue" : "queue_labels");
+  if (optional_queue) {
+    const at::Tensor& queue = *optional_queue;
+    PACO_CHECK(caller, queue.dim() == 2 && queue.sym_size(1) == features.sym_size(1),
+               "queue must be [K, D] with the D of features ", features.sym_sizes(), ", got ",
+               queue.sym_sizes());
+    PACO_CHECK(caller, queue.scalar_type() == features.scalar_type(), "queue must be ",
+               features.scalar_type(), " (as features), got ", queue.scalar_type());
+    check_device(caller, "queue", queue, "features", features);
+    check_labels(caller, "queue_labels", *queue_labels, "queue", queue);
+  }
+  if (optional_num_valid) {
+    const at::Tensor& num_valid = *optional_num_valid;
+    PACO_CHECK(caller, optional_queue, "num_valid needs a queue");
+    PACO_CHECK(
+        caller,
+        num_valid.dim() <= 1 && num_valid.sym_numel() == 1 && num_valid.scalar_type() == at::kLong,
+        "num_valid must be one int64, got ", num_valid.scalar_type(), " ", num_valid.sym_sizes());
+    check_device(caller, "num_valid", num_valid, "features", features);
+  }
+}
+
+// The arguments that forward and backward pass have in common.
+void check_anchors(const at::Tensor& features, const at::Tensor& labels,
+                   const OptionalTensor& center_logits, const OptionalTensor& anchor_weight,
+                   const OptionalTensor& class_counts, const c10::SymInt& num_anchors,
+                   const PaCoLossOptions& options) {
+  check_loss_options(kLoss, options);
+  check_features(kLoss, features);
+  const auto check = [&](const char* name, double value) {
+    check_computable(kLoss, name, value, accumulate_type(features.scalar_type()));
   };
   check("alpha", options.alpha);
   check("beta", options.beta);
   check("gamma", options.gamma);
   check("temperature", options.temperature);
   check("base_temperature", options.base_temperature.value_or(options.temperature));
-}
-
-// The arguments that forward and backward pass have in common.
-void check_anchors(const at::Tensor& features, const at::Tensor& labels,
-                   const OptionalTensor& center_logits, const OptionalTensor& anchor_weight,
-                   const c10::SymInt& num_anchors, const PaCoLossOptions& options) {
-  check_loss_options(kLoss, options);
-  PACO_CHECK(kLoss, features.dim() == 2 && features.sym_size(0) > 0 && features.sym_size(1) > 0,
-             "features must be [M, D] with at least one row and column, got ",
-             features.sym_sizes());
-  check_dtype(kLoss, "features", features);
-  check_computable(options, accumulate_type(features.scalar_type()));
   check_labels(kLoss, "labels", labels, "features", features);
   PACO_CHECK(kLoss, num_anchors >= 1 && num_anchors <= features.sym_size(0),
              "num_anchors must lie between 1 and the rows of features ", features.sym_sizes(),
@@ -138,6 +172,13 @@ void check_anchors(const at::Tensor& features, const at::Tensor& labels,
                options.alpha);
     PACO_CHECK(kLoss, options.gamma > 0, "gamma must be > 0 without center_logits, got ",
                options.gamma);
+  }
+  if (class_counts) {
+    PACO_CHECK(kLoss, !center_logits, "class_counts must be left out with center_logits");
+    PACO_CHECK(kLoss, class_counts->dim() == 1 && class_counts->sym_size(0) > 0,
+               "class_counts must be [C] with C > 0, got ", class_counts->sym_sizes());
+    check_int64(kLoss, "class_counts", *class_counts);
+    check_device(kLoss, "class_counts", *class_counts, "features", features);
   }
   if (anchor_weight) {
     PACO_CHECK(kLoss, anchor_weight->dim() == 1 && anchor_weight->sym_size(0) == num_anchors,
@@ -168,37 +209,40 @@ void check_loss_options(const char* caller, const PaCoLossOptions& options) {
 
 void check_paco_loss(const PaCoLossArguments& args) {
   const at::Tensor& features = args.features;
-  check_anchors(features, args.labels, args.center_logits, args.anchor_weight, args.count_anchors(),
-                args.options);
-  PACO_CHECK(kLoss, args.queue.has_value() == args.queue_labels.has_value(),
-             "queue and queue_labels must be given together, got only ",
-             args.queue ? "queue" : "queue_labels");
-  if (args.queue) {
-    const at::Tensor& queue = *args.queue;
-    PACO_CHECK(kLoss, queue.dim() == 2 && queue.sym_size(1) == features.sym_size(1),
-               "queue must be [K, D] with the D of features ", features.sym_sizes(), ", got ",
-               queue.sym_sizes());
-    PACO_CHECK(kLoss, queue.scalar_type() == features.scalar_type(), "queue must be ",
-               features.scalar_type(), " (as features), got ", queue.scalar_type());
-    check_device(kLoss, "queue", queue, "features", features);
-    check_labels(kLoss, "queue_labels", *args.queue_labels, "queue", queue);
-  }
-  if (args.num_valid) {
-    const at::Tensor& num_valid = *args.num_valid;
-    PACO_CHECK(kLoss, args.queue, "num_valid needs a queue");
-    PACO_CHECK(
-        kLoss,
-        num_valid.dim() <= 1 && num_valid.sym_numel() == 1 && num_valid.scalar_type() == at::kLong,
-        "num_valid must be one int64, got ", num_valid.scalar_type(), " ", num_valid.sym_sizes());
-    check_device(kLoss, "num_valid", num_valid, "features", features);
-  }
+  check_anchors(features, args.labels, args.center_logits, args.anchor_weight, args.class_counts,
+                args.count_anchors(), args.options);
+  check_queue(kLoss, features, args.queue, args.queue_labels, args.num_valid);
+}
+
+void check_temperature(const char* caller, double temperature) {
+  check_positive(caller, "temperature", temperature);
+}
+
+void check_bcl_loss(const BCLLossArguments& args) {
+  const at::Tensor& features = args.features;
+  const at::Tensor& prototypes = args.prototypes;
+  check_temperature(kBCLLoss, args.temperature);
+  check_features(kBCLLoss, features);
+  check_computable(kBCLLoss, "temperature", args.temperature,
+                   accumulate_type(features.scalar_type()));
+  check_labels(kBCLLoss, "labels", args.labels, "features", features);
+  PACO_CHECK(kBCLLoss,
+             prototypes.dim() == 2 && prototypes.sym_size(0) > 0 &&
+                 prototypes.sym_size(1) == features.sym_size(1),
+             "prototypes must be [C, D] with at least one row and the D of features ",
+             features.sym_sizes(), ", got ", prototypes.sym_sizes());
+  check_strided(kBCLLoss, "prototypes", prototypes);
+  PACO_CHECK(kBCLLoss, prototypes.scalar_type() == features.scalar_type(), "prototypes must be ",
+             features.scalar_type(), " (as features), got ", prototypes.scalar_type());
+  check_device(kBCLLoss, "prototypes", prototypes, "features", features);
+  check_queue(kBCLLoss, features, args.queue, args.queue_labels, args.num_valid);
 }
 
 void check_paco_loss_backward(const PaCoLossBackwardArguments& args) {
   const at::Tensor& features = args.features;
   const c10::SymInt num_anchors = args.log_partition.sym_numel();
-  check_anchors(features, args.labels, args.center_logits, args.anchor_weight, num_anchors,
-                args.options);
+  check_anchors(features, args.labels, args.center_logits, args.anchor_weight, args.class_counts,
+                num_anchors, args.options);
   // The tensors that the forward pass left, and the gradient of the loss.
   const auto check_state = [&](const char* name, const at::Tensor& state, c10::SymIntArrayRef sizes,
                                c10::ScalarType dtype) {

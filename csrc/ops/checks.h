@@ -12,6 +12,7 @@
 // once for each kernel of each dispatch key.
 namespace paco {
 
+struct BCLLossArguments;
 struct CenterLogitsArguments;
 struct PaCoLossArguments;
 struct PaCoLossBackwardArguments;
@@ -19,11 +20,13 @@ struct QueueEnqueueArguments;
 
 void check_paco_loss(const PaCoLossArguments& args);
 void check_paco_loss_backward(const PaCoLossBackwardArguments& args);
+void check_bcl_loss(const BCLLossArguments& args);
 void check_center_logits(const CenterLogitsArguments& args);
 void check_queue_enqueue(const QueueEnqueueArguments& args);
 
 // Modules check these when they are made; `caller` begins the message.
 void check_loss_options(const char* caller, const PaCoLossOptions& options);
+void check_temperature(const char* caller, double temperature);
 void check_center_options(const char* caller, bool has_bias, double center_temperature, double tau,
                           std::optional<double> scale);
 

@@ -5,6 +5,7 @@
 
 #include <torch/library.h>
 
+#include "bcl_loss_arguments.h"
 #include "center_logits_arguments.h"
 #include "paco_loss_arguments.h"
 #include "queue_enqueue_arguments.h"
@@ -17,6 +18,10 @@ at::Tensor loss_without_grad(const PaCoLossArguments& args) {
   return paco_loss_forward(args, /*features_grad=*/false).loss;
 }
 
+at::Tensor bcl_loss_without_grad(const BCLLossArguments& args) {
+  return loss_without_grad(BCLAsPaCo(args).arguments());
+}
+
 at::Tensor checked_center_logits(const CenterLogitsArguments& args) {
   check_center_logits(args);
   return composite::center_logits(args);
@@ -27,6 +32,7 @@ at::Tensor checked_center_logits(const CenterLogitsArguments& args) {
 
 TORCH_LIBRARY_IMPL(paco, CompositeExplicitAutograd, m) {
   m.impl("paco_loss", TORCH_FN(paco::paco_loss_adaptor<paco::loss_without_grad>));
+  m.impl("bcl_loss", TORCH_FN(paco::bcl_loss_adaptor<paco::bcl_loss_without_grad>));
   m.impl("paco_loss_forward", TORCH_FN(paco::forward_adaptor<paco::composite::paco_loss_forward>));
   m.impl("paco_loss_backward",
          TORCH_FN(paco::backward_adaptor<paco::composite::paco_loss_backward>));

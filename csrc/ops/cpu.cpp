@@ -46,7 +46,7 @@ PaCoLossState forward_cpu(const PaCoLossArguments& args, bool features_grad) {
                               .log_partition = state.log_partition.mutable_data_ptr<double>(),
                               .pair_weight = state.pair_weight.mutable_data_ptr(),
                               .anchor_grad = data_or_null(state.anchor_grad, features_grad)};
-  run("paco_loss", [&] { cpu::paco_loss_forward(dense.problem, output, torch_threads()); });
+  run(args.name(), [&] { cpu::paco_loss_forward(dense.problem, output, torch_threads()); });
   return state;
 }
 
@@ -69,7 +69,7 @@ PaCoLossInputGradients backward_cpu(const PaCoLossBackwardArguments& args) {
       .anchor_grad = args.features_grad ? anchor_grad.const_data_ptr() : nullptr,
       .grad_features = data_or_null(result.features, args.features_grad),
       .grad_center_logits = data_or_null(result.center_logits, args.center_logits_grad)};
-  run("paco_loss", [&] { cpu::paco_loss_backward(dense.problem, gradients, torch_threads()); });
+  run(args.name(), [&] { cpu::paco_loss_backward(dense.problem, gradients, torch_threads()); });
   return result;
 }
 

@@ -53,7 +53,8 @@ QueueEnqueueProblem queue_enqueue_problem(const QueueEnqueueArguments& args) {
 }
 
 DensePaCoLoss::DensePaCoLoss(const PaCoLossArguments& args) : problem{} {
-  set_anchors(args.features, args.labels, args.center_logits, args.anchor_weight, args.options);
+  set_anchors(args.features, args.labels, args.center_logits, args.anchor_weight, args.class_counts,
+              args.options);
   problem.num_anchors = args.count_anchors().expect_int();
   if (!args.queue) return;
   // On the CPU a queue whose rows are dense is used where it lies.
@@ -67,7 +68,8 @@ DensePaCoLoss::DensePaCoLoss(const PaCoLossArguments& args) : problem{} {
 }
 
 DensePaCoLoss::DensePaCoLoss(const PaCoLossBackwardArguments& args) : problem{} {
-  set_anchors(args.features, args.labels, args.center_logits, args.anchor_weight, args.options);
+  set_anchors(args.features, args.labels, args.center_logits, args.anchor_weight, args.class_counts,
+              args.options);
   problem.num_anchors = args.log_partition.size(0);
 }
 
@@ -78,6 +80,7 @@ const int64_t* DensePaCoLoss::labels(const at::Tensor& tensor) {
 void DensePaCoLoss::set_anchors(const at::Tensor& features, const at::Tensor& labels,
                                 const OptionalTensor& center_logits,
                                 const OptionalTensor& anchor_weight,
+                                const OptionalTensor& class_counts,
                                 const PaCoLossOptions& options) {
   problem.type = element_type(features);
   problem.features = keep(features.contiguous()).const_data_ptr();
@@ -88,6 +91,10 @@ void DensePaCoLoss::set_anchors(const at::Tensor& features, const at::Tensor& la
     problem.center_type = element_type(*center_logits);
     problem.center_logits = keep(center_logits->contiguous()).const_data_ptr();
     problem.num_classes = center_logits->size(1);
+  }
+  if (class_counts) {
+    problem.class_counts = this->labels(*class_counts);
+    problem.num_classes = class_counts->size(0);
   }
   if (anchor_weight) {
     const auto dtype = accumulate_type(features.scalar_type());

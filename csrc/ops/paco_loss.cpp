@@ -10,7 +10,8 @@ namespace paco {
 namespace {
 
 using LossSignature = decltype(paco_loss_adaptor<dispatch_paco_loss>);
-using ForwardSignature = decltype(paco_loss_adaptor<checked_forward<paco_loss_forward>, bool>);
+using ForwardSignature =
+    decltype(paco_loss_adaptor<checked_forward<paco_loss_forward>, bool, const OptionalTensor&>);
 using BackwardSignature = decltype(backward_adaptor<paco_loss_backward>);
 
 template <typename Signature>
@@ -19,7 +20,7 @@ auto find(const char* name) {
 }
 
 template <typename Operator, typename... Rest>
-auto call(const Operator& op, const PaCoLossArguments& args, Rest... rest) {
+auto call(const Operator& op, const PaCoLossArguments& args, const Rest&... rest) {
   const PaCoLossOptions& options = args.options;
   return op.call(args.features, args.labels, args.center_logits, args.queue, args.queue_labels,
                  args.num_valid, args.anchor_weight, args.num_anchors, options.beta, options.gamma,
@@ -47,7 +48,8 @@ at::Tensor dispatch_paco_loss(const PaCoLossArguments& args) {
 
 PaCoLossState paco_loss_forward(const PaCoLossArguments& args, bool features_grad) {
   static const auto op = find<ForwardSignature>("paco::paco_loss_forward");
-  auto [loss, log_partition, pair_weight, anchor_grad] = call(op, args, features_grad);
+  auto [loss, log_partition, pair_weight, anchor_grad] =
+      call(op, args, features_grad, args.class_counts);
   return {loss, log_partition, pair_weight, anchor_grad};
 }
 
@@ -58,7 +60,7 @@ PaCoLossInputGradients paco_loss_backward(const PaCoLossBackwardArguments& args)
       op.call(args.grad_loss, args.features, args.labels, args.center_logits, args.anchor_weight,
               args.log_partition, args.pair_weight, args.anchor_grad, options.beta, options.gamma,
               options.base_temperature, options.label_smoothing, options.alpha, options.temperature,
-              args.features_grad, args.center_logits_grad);
+              args.features_grad, args.center_logits_grad, args.class_counts);
   return {features, center_logits};
 }
 

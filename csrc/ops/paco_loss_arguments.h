@@ -30,6 +30,11 @@ struct PaCoLossArguments {
   const OptionalTensor& anchor_weight;
   std::optional<c10::SymInt> num_anchors;
   PaCoLossOptions options;
+  // [C]: makes it the loss of BCL, whose prototypes are the last rows of features.
+  OptionalTensor class_counts = std::nullopt;
+
+  // The operator that errors are of.
+  const char* name() const { return class_counts ? "bcl_loss" : "paco_loss"; }
 
   // A: where it is left out, the rows of center_logits, or else of features.
   c10::SymInt count_anchors() const {
@@ -59,6 +64,9 @@ struct PaCoLossBackwardArguments {
   PaCoLossOptions options;
   bool features_grad;
   bool center_logits_grad;
+  const OptionalTensor& class_counts;
+
+  const char* name() const { return class_counts ? "bcl_loss" : "paco_loss"; }
 };
 
 // A gradient that is not wanted is empty.
@@ -105,7 +113,9 @@ using PaCoLossBackward = PaCoLossInputGradients(const PaCoLossBackwardArguments&
 
 template <PaCoLossForward* forward>
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> checked_forward(
-    const PaCoLossArguments& args, bool features_grad) {
+    const PaCoLossArguments& public_args, bool features_grad, const OptionalTensor& class_counts) {
+  PaCoLossArguments args = public_args;
+  args.class_counts = class_counts;
   check_paco_loss(args);
   auto [loss, log_partition, pair_weight, anchor_grad] = forward(args, features_grad);
   return {loss, log_partition, pair_weight, anchor_grad};
@@ -113,7 +123,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> checked_forward(
 
 // The kernel paco_loss_forward of one dispatch key.
 template <PaCoLossForward* forward>
-constexpr auto* forward_adaptor = &paco_loss_adaptor<checked_forward<forward>, bool>;
+constexpr auto* forward_adaptor =
+    &paco_loss_adaptor<checked_forward<forward>, bool, const OptionalTensor&>;
 
 // The kernel paco_loss_backward of one dispatch key.
 template <PaCoLossBackward* backward>
@@ -122,7 +133,8 @@ std::tuple<at::Tensor, at::Tensor> backward_adaptor(
     const OptionalTensor& center_logits, const OptionalTensor& anchor_weight,
     const at::Tensor& log_partition, const at::Tensor& pair_weight, const at::Tensor& anchor_grad,
     double beta, double gamma, std::optional<double> base_temperature, double label_smoothing,
-    double alpha, double temperature, bool features_grad, bool center_logits_grad) {
+    double alpha, double temperature, bool features_grad, bool center_logits_grad,
+    const OptionalTensor& class_counts) {
   const PaCoLossBackwardArguments args{grad_loss,
                                        features,
                                        labels,
@@ -138,7 +150,8 @@ std::tuple<at::Tensor, at::Tensor> backward_adaptor(
                                         .base_temperature = base_temperature,
                                         .label_smoothing = label_smoothing},
                                        features_grad,
-                                       center_logits_grad};
+                                       center_logits_grad,
+                                       class_counts};
   check_paco_loss_backward(args);
   auto [grad_features, grad_center_logits] = backward(args);
   return {grad_features, grad_center_logits};
@@ -159,7 +172,7 @@ class DensePaCoLoss {
   // Sets the part of the problem that both passes read.
   void set_anchors(const at::Tensor& features, const at::Tensor& labels,
                    const OptionalTensor& center_logits, const OptionalTensor& anchor_weight,
-                   const PaCoLossOptions& options);
+                   const OptionalTensor& class_counts, const PaCoLossOptions& options);
 
   std::vector<at::Tensor> kept_;
 };

@@ -4,6 +4,7 @@ Every module scripts, compiles without a graph break, deep-copies and keeps its 
 ``state_dict``. None of them needs a process group or a GPU.
 """
 
+from .bcl_loss import BCLLoss
 from .class_centers import ClassCenters
 from .feature_queue import FeatureQueue
 from .momentum_encoder import MomentumEncoder, momentum_update_
@@ -12,6 +13,7 @@ from .pixel_paco_loss import PixelPaCoLoss
 from .training_step import StepResult, TrainingStep
 
 __all__ = [
+    "BCLLoss",
     "ClassCenters",
     "FeatureQueue",
     "MomentumEncoder",

@@ -19,6 +19,10 @@ SEED = int(os.environ.get("PACO_TEST_SEED", random.SystemRandom().randrange(10**
 
 Problem = dict[str, Any]
 
+# Rows that are multiplied with one another, and what the losses are differentiated by.
+ROWS = ("features", "prototypes", "queue")
+LEAVES = ("features", "center_logits", "prototypes")
+
 # Sizes and settings of paco_loss at which its kernels do something else: tiles of 32 or 64 columns
 # and rows, rows that are not a multiple of 16 bytes, sums over several threads' tiles, widths that
 # a GPU leaves to PyTorch's operators, terms that are not there.
@@ -135,18 +139,22 @@ def on(device: torch.device, problem: Problem) -> Problem:
 def with_gradients(problem: Problem) -> Problem:
     """The problem with fresh leaves for what the loss is differentiated by."""
     leaves = {
-        name: problem[name].detach().clone().requires_grad_()
-        for name in ("features", "center_logits")
-        if name in problem
+        name: problem[name].detach().clone().requires_grad_() for name in LEAVES if name in problem
     }
     return {**problem, **leaves}
 
 
+def losses_of(problem: Problem) -> tuple[Callable[..., Tensor], Callable[..., Tensor]]:
+    """The operator that the problem is for, and its definition."""
+    name = "bcl_loss" if "prototypes" in problem else "paco_loss"
+    return getattr(paco, name), getattr(reference, name)
+
+
 def value_and_gradients(function: Callable[..., Tensor], problem: Problem) -> dict[str, Tensor]:
-    """The loss, and its gradient for each of features and center_logits in the problem."""
+    """The loss, and its gradient for each of LEAVES in the problem."""
     problem = with_gradients(problem)
     loss = function(**problem)
-    leaves = {name: problem[name] for name in ("features", "center_logits") if name in problem}
+    leaves = {name: problem[name] for name in LEAVES if name in problem}
     gradients = torch.autograd.grad(loss, leaves.values())
     return {"loss": loss.detach(), **dict(zip(leaves, gradients, strict=True))}
 
@@ -155,10 +163,12 @@ def natural_scales(problem: Problem) -> dict[str, float]:
     """The usual sizes of loss and gradients: far below them, differences are rounding."""
     temperature = problem["temperature"]
     base_temperature = problem.get("base_temperature") or temperature
+    num_anchors = problem.get("num_anchors") or problem["features"].size(0)
     return {
         "loss": temperature / base_temperature,
-        "features": 1 / (base_temperature * problem["num_anchors"]),
-        "center_logits": temperature / (base_temperature * problem["num_anchors"]),
+        "features": 1 / (base_temperature * num_anchors),
+        "prototypes": 1 / (base_temperature * num_anchors),
+        "center_logits": temperature / (base_temperature * num_anchors),
     }
 
 
@@ -182,13 +192,14 @@ def assert_results_close(
 
 
 def assert_as_defined(problem: Problem, device: torch.device) -> None:
-    """paco_loss and its gradients are the definition's in float64, as far as the dtype can tell.
+    """A loss and its gradients are the definition's in float64, as far as the dtype can tell.
 
     Sums are of float32. Gradients are rounded to 16 bits, and so are the exponentials that weigh
     rows where the processor multiplies 16-bit numbers itself.
     """
-    actual = value_and_gradients(paco.paco_loss, on(device, problem))
-    expected = value_and_gradients(reference.paco_loss, cast(problem, torch.float64))
+    operator, definition = losses_of(problem)
+    actual = value_and_gradients(operator, on(device, problem))
+    expected = value_and_gradients(definition, cast(problem, torch.float64))
     dtype = problem["features"].dtype
     for name, value in actual.items():
         of_loss = torch.promote_types(dtype, torch.float32)
@@ -198,7 +209,7 @@ def assert_as_defined(problem: Problem, device: torch.device) -> None:
             tolerance = torch.finfo(dtype).eps
             if device.type == "cuda":
                 tolerance *= 4 if dtype == torch.float16 else 2
-            elif name == "features":
+            elif name != "center_logits":
                 # Few rows, about as large as the natural scale together, cancel; errors do not.
                 share = 1
         assert_results_close({name: value.cpu()}, {name: expected[name]}, problem, tolerance, share)
@@ -286,7 +297,7 @@ class Finding(NamedTuple):
 
 
 def measure(problem: Problem, device: torch.device) -> dict[str, Finding]:
-    """paco_loss and its gradients beside plain torch, both against the definition in float64.
+    """A loss and its gradients beside plain torch, both against the definition in float64.
 
     Plain torch is the definition in the dtype of the sums, with the features in several orders,
     each of which rounds in its own way: the worst of them, four times, is how well the problem can
@@ -295,23 +306,23 @@ def measure(problem: Problem, device: torch.device) -> dict[str, Finding]:
     features = problem["features"]
     dtype = features.dtype
     sums = torch.promote_types(dtype, torch.float32)
-    expected = value_and_gradients(reference.paco_loss, cast(problem, torch.float64))
-    actual = on(torch.device("cpu"), value_and_gradients(paco.paco_loss, on(device, problem)))
+    operator, definition = losses_of(problem)
+    expected = value_and_gradients(definition, cast(problem, torch.float64))
+    actual = on(torch.device("cpu"), value_and_gradients(operator, on(device, problem)))
     plain_error = dict.fromkeys(expected, 0.0)
     for _ in range(3):
         order = torch.randperm(features.size(1))
         shuffled = {
-            name: value[:, order] if name in ("features", "queue") else value
-            for name, value in problem.items()
+            name: value[:, order] if name in ROWS else value for name, value in problem.items()
         }
-        plain = value_and_gradients(reference.paco_loss, shuffled)
-        plain["features"] = plain["features"][:, order.argsort()]
+        plain = value_and_gradients(definition, shuffled)
         for name, value in plain.items():
+            value = value[:, order.argsort()] if name in ROWS else value
             plain_error[name] = max(plain_error[name], largest(value.double() - expected[name]))
 
     norm = max(
         largest(rows.double().norm(dim=1).nan_to_num(0))
-        for rows in (features, problem.get("queue", features))
+        for rows in (problem[name] for name in ROWS if name in problem)
         if rows.numel() > 0
     )
     logit = norm**2 / problem["temperature"]
@@ -319,7 +330,8 @@ def measure(problem: Problem, device: torch.device) -> dict[str, Finding]:
         logit = max(logit, largest(problem["center_logits"].double()))
     anchors = problem.get("num_anchors") or problem.get("center_logits", features).size(0)
     scales = natural_scales({**problem, "num_anchors": anchors})
-    scales["features"] *= norm
+    for name in ("features", "prototypes"):
+        scales[name] *= norm
     findings = {}
     for name, value in actual.items():
         rounding = 1e-5 if sums == torch.float32 else 1e-10
@@ -343,7 +355,7 @@ def largest(values: Tensor) -> float:
 
 
 def assert_as_good_as_torch(problem: Problem, device: torch.device) -> None:
-    """paco_loss and its gradients are as near to the definition in float64 as plain torch."""
+    """A loss and its gradients are as near to the definition in float64 as plain torch."""
     for name, (error, plain, scale, allowed) in measure(problem, device).items():
         assert error <= allowed, (
             f"{name} is off by {error:g}, plain torch by {plain:g}, where {scale:g} is usual"

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from helpers import bcl_problems
+from helpers.bcl_problems import draw_bcl
 from helpers.problems import (
     EDGES,
     HARD,
@@ -51,6 +53,21 @@ def test_hard_loss(rng, problem):
     assert_as_good_as_torch(problem(), torch.device("cpu"))
 
 
+@pytest.mark.parametrize("case", range(20))
+def test_random_bcl_loss(rng, case):
+    assert_as_defined(draw_bcl(rng), torch.device("cpu"))
+
+
+@pytest.mark.parametrize("edge", bcl_problems.EDGES.values(), ids=bcl_problems.EDGES.keys())
+def test_edge_of_the_bcl_loss_in_float32(rng, edge):
+    assert_as_defined(draw_bcl(rng, torch.float32, **edge), torch.device("cpu"))
+
+
+@pytest.mark.parametrize("problem", bcl_problems.HARD.values(), ids=bcl_problems.HARD.keys())
+def test_hard_bcl_loss(rng, problem):
+    assert_as_good_as_torch(problem(), torch.device("cpu"))
+
+
 def test_large_partition_is_shared_by_equal_rows():
     assert_large_partition_is_shared(torch.device("cpu"))
 
@@ -63,6 +80,15 @@ def test_a_label_out_of_range_is_an_error_where_its_row_is_valid(rng, name, row)
     problem[name][row] = rng.choice([-1, 3])
     with pytest.raises(ValueError, match=rf"paco_loss: {name} must lie in \[0, C\)"):
         paco.paco_loss(**problem)
+
+
+@pytest.mark.parametrize(("name", "row"), [("labels", 7), ("queue_labels", 4)])
+def test_a_label_without_a_prototype_is_an_error_where_its_row_is_valid(rng, name, row):
+    problem = draw_bcl(rng, rows=8, queue=10, valid=5, classes=3)
+    paco.bcl_loss(**problem)
+    problem[name][row] = rng.choice([-1, 3])
+    with pytest.raises(ValueError, match=rf"bcl_loss: {name} must lie in \[0, C\)"):
+        paco.bcl_loss(**problem)
 
 
 @pytest.mark.parametrize("dim", [0, 3])

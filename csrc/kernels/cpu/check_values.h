@@ -17,15 +17,15 @@ template <typename... Words>
   throw ArgumentError(message.str());
 }
 
-// Labels are any numbers >= 0 without centers.
+// Labels are any numbers >= 0 where no number of classes is known.
 inline void check_labels(const char* name, const int64_t* labels, int64_t size,
                          const PaCoLossProblem& problem) {
-  const bool has_centers = problem.center_logits != nullptr;
-  const int64_t end = has_centers ? problem.num_classes : std::numeric_limits<int64_t>::max();
+  const bool bounded = problem.num_classes > 0;
+  const int64_t end = bounded ? problem.num_classes : std::numeric_limits<int64_t>::max();
   for (int64_t j = 0; j < size; ++j) {
     if (labels[j] >= 0 && labels[j] < end) continue;
     refuse(name, " must lie in [0, C), got ", labels[j], " at ", j,
-           has_centers ? " with C = " + std::to_string(end) : "");
+           bounded ? " with C = " + std::to_string(end) : "");
   }
 }
 

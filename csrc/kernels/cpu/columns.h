@@ -27,6 +27,7 @@ struct Tile {
   int64_t size;
 
   Rows rows() const { return segment->rows.narrow(begin, size); }
+  const int64_t* labels() const { return segment->labels + begin; }
 };
 
 inline Rows feature_rows(const PaCoLossProblem& problem) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <vector>
@@ -8,6 +9,7 @@
 #include "class_sums.h"
 #include "columns.h"
 #include "pair_stream.h"
+#include "pair_weights.h"
 #include "products.h"
 #include "row_kernels.h"
 
@@ -35,7 +37,7 @@ std::vector<T> anchor_scales(const PaCoLossProblem& problem, T grad_loss, const 
 }
 
 // The gradient to features as contrast to the anchors' pairs,
-//   sum_i scales_i gamma exp(p_ij - L_i) z_i:
+//   sum_i scales_i gamma exp(p_ij - L_i) z_i, times the weight of the pair where it has one:
 // rows of features lie along the lanes, anchors are streamed.
 template <typename T>
 void pair_gradient(T* gradient, const PaCoLossProblem& problem, const std::vector<T>& scales,
@@ -45,6 +47,8 @@ void pair_gradient(T* gradient, const PaCoLossProblem& problem, const std::vecto
   const T scale = 1 / static_cast<T>(problem.temperature);
   const double log_gamma = std::log(problem.gamma);
   const int64_t block = std::clamp(divide_up(features.size, threads.count), kLanes, kAnchorBlock);
+  const bool weighted = problem.class_counts != nullptr;
+  const PairWeights<T> weights(problem.class_counts);
   dispatch_products<T>(problem.type, [&]<typename Products>() {
     threads.parallel_for(
         0, divide_up(features.size, block), /*grain_size=*/1, [&](int64_t begin, int64_t end) {
@@ -53,6 +57,8 @@ void pair_gradient(T* gradient, const PaCoLossProblem& problem, const std::vecto
             const int64_t size = std::min(block, features.size - j);
             const auto lanes = Products::lanes(features.narrow(j, size));
             const int64_t stride = lanes.stride();
+            const auto labels = lane_labels<kAnchorBlock>(problem.labels + j, weighted ? size : 0);
+            std::array<T, kAnchorBlock> sums;  // of nobody's interest
             for (int64_t i = 0; i < num_anchors; i += kTileColumns) {
               const int64_t tile = std::min(kTileColumns, num_anchors - i);
               products.set_rows(features.narrow(i, tile));
@@ -67,7 +73,17 @@ void pair_gradient(T* gradient, const PaCoLossProblem& problem, const std::vecto
                                             split<T>(log_partition[k] - log_gamma), scales[k], 0);
                 if (k >= j && k < j + size) row[k - j] = 0;
               }
+              if (weighted) {
+                const auto factors = weights.of_anchors(problem.labels + i, tile);
+                tile_kernels<T>().lane_weigh(logits, stride, tile, lanes.width(), factors.data(),
+                                             labels.data(), sums.data());
+              }
               products.weigh_rows(gradient + j * features.dim, size, /*accumulate=*/i > 0);
+            }
+            for (int64_t k = j; weighted && k < j + size; ++k) {
+              T* const row = gradient + k * features.dim;
+              row_kernels<T>().axpby(row, row, features.dim, 0,
+                                     weights.of_others(problem.labels[k]));
             }
           }
         });

@@ -46,7 +46,7 @@ void forward(const PaCoLossProblem& problem, const PaCoLossOutput& output, const
   // Without gamma no exponential of a pair is needed.
   std::optional<PairStream<T>> pairs;
   if (problem.gamma > 0) {
-    pairs.emplace(num_anchors, segments, static_cast<T>(problem.temperature), anchor_grad, threads);
+    pairs.emplace(problem, segments, anchor_grad, threads);
   } else if (anchor_grad != nullptr) {
     std::fill_n(anchor_grad, num_anchors * problem.dim, T(0));
   }

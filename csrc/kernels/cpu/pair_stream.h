@@ -9,6 +9,7 @@
 
 #include "../parallel_for.h"
 #include "columns.h"
+#include "pair_weights.h"
 #include "products.h"
 #include "row_kernels.h"
 
@@ -24,7 +25,8 @@ constexpr T kMinusInfinity = -std::numeric_limits<T>::infinity();
 template <typename T>
 constexpr T kNoPair = std::numeric_limits<T>::lowest() / 4;
 
-// The online softmax of all anchors over all columns.
+// The online softmax of all anchors over all columns; where class_counts are given, that of pairs
+// with weights.
 //
 // Each thread has a group of anchors. Where there are too few anchors for that, the columns of a
 // group are split among threads: each split has sums of its own, which join() adds up in order.
@@ -32,11 +34,12 @@ template <typename T>
 class PairStream {
  public:
   // `rows`, [A, D], receives sum_j exp(p_ij - maximum) z_j; null where no gradient is needed.
-  PairStream(int64_t num_anchors, const std::vector<Segment>& segments, T temperature, T* rows,
+  PairStream(const PaCoLossProblem& problem, const std::vector<Segment>& segments, T* rows,
              const Threads& threads)
-      : num_anchors_(num_anchors),
-        dim_(segments[0].rows.dim),
-        temperature_(temperature),
+      : num_anchors_(problem.num_anchors),
+        dim_(problem.dim),
+        temperature_(static_cast<T>(problem.temperature)),
+        class_counts_(problem.class_counts),
         segments_(segments),
         rows_(rows) {
     for (const Segment& segment : segments) num_columns_ += segment.rows.size;
@@ -97,13 +100,17 @@ class PairStream {
       blocks.push_back(Products::lanes(segments_[0].rows.narrow(i, size)));
     }
     Products products;
+    std::vector<RowFactor<T>> factors;
     bool first_tile = true;
     for (const Tile& tile : cut_into_tiles(segments_, num_columns_ * split / splits_,
                                            num_columns_ * (split + 1) / splits_)) {
       products.set_rows(tile.rows());
+      if (class_counts_ != nullptr) {
+        factors = PairWeights<T>(class_counts_).of_columns(tile.labels(), tile.size);
+      }
       int64_t i = first_anchor;
       for (const auto& block : blocks) {
-        add_block(i, split, tile, products, block, first_tile);
+        add_block(i, split, tile, factors, products, block, first_tile);
         i += block.size;
       }
       first_tile = false;
@@ -111,7 +118,8 @@ class PairStream {
   }
 
   template <typename Products>
-  void add_block(int64_t first_anchor, int64_t split, const Tile& tile, Products& products,
+  void add_block(int64_t first_anchor, int64_t split, const Tile& tile,
+                 const std::vector<RowFactor<T>>& factors, Products& products,
                  const Lanes<typename Products::Number>& lanes, bool first_tile) {
     const int64_t size = lanes.size;
     const int64_t stride = lanes.stride();
@@ -146,6 +154,11 @@ class PairStream {
       tile_sum[lane] = tile.size > 1 ? tile_sum[lane] - exponential : 0;
       exponential = 0;
     });
+    if (class_counts_ != nullptr) {
+      const auto labels = lane_labels<kAnchorBlock>(segments_[0].labels + first_anchor, size);
+      kernels.lane_weigh(logits, stride, tile.size, lanes.width(), factors.data(), labels.data(),
+                         tile_sum.data());
+    }
 
     for (int64_t i = 0; i < size; ++i) rescale[i] = maximum[i] - new_maximum[i];
     row_kernels<T>().exp_affine(rescale.data(), rescale.data(), lanes.width(), {0, 0}, 1, 0);
@@ -165,6 +178,7 @@ class PairStream {
   int64_t num_anchors_;
   int64_t dim_;
   T temperature_;
+  const int64_t* class_counts_;
   const std::vector<Segment>& segments_;
   T* rows_;
   int64_t num_columns_ = 0;

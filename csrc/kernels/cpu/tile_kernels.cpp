@@ -160,6 +160,21 @@ void lane_exp(T* x, int64_t stride, int64_t rows, int64_t lanes, const T* shift,
   }
 }
 
+template <typename T>
+void lane_weigh(T* x, int64_t stride, int64_t rows, int64_t lanes, const RowFactor<T>* factors,
+                const int32_t* lane_labels, T* sum) {
+  __builtin_memset(sum, 0, lanes * sizeof(T));
+  for (int64_t r = 0; r < rows; ++r) {
+    T* const row = x + r * stride;
+    const RowFactor<T> factor = factors[r];
+#pragma omp simd
+    for (int64_t i = 0; i < lanes; ++i) {
+      row[i] *= lane_labels[i] == factor.label ? factor.own : factor.other;
+      sum[i] += row[i];
+    }
+  }
+}
+
 #if defined(__AVX512BF16__)
 template <typename T, typename ToBits>
 void pair(BFloat16Pair* out, int64_t out_stride, const T* x, int64_t stride, int64_t rows,
@@ -197,8 +212,11 @@ constexpr BFloat16PairKernels all_pair_kernels{
 
 }  // namespace
 
-#define PACO_TILE_KERNELS(T) \
-  {.multiply = multiply<T>, .lane_maximum = lane_maximum<T>, .lane_exp = lane_exp<T>}
+#define PACO_TILE_KERNELS(T)        \
+  {.multiply = multiply<T>,         \
+   .lane_maximum = lane_maximum<T>, \
+   .lane_exp = lane_exp<T>,         \
+   .lane_weigh = lane_weigh<T>}
 extern const TileKernels<float> float_tile_kernels = PACO_TILE_KERNELS(float);
 extern const TileKernels<double> double_tile_kernels = PACO_TILE_KERNELS(double);
 

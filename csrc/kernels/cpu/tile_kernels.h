@@ -23,6 +23,14 @@ struct Strided {
   int64_t column_stride;
 };
 
+// What the numbers of a row are multiplied by: `own` in lanes of its class, `other` elsewhere.
+template <typename T>
+struct RowFactor {
+  int32_t label;
+  T own;
+  T other;
+};
+
 template <typename T>
 struct TileKernels {
   // out[rows, columns] = scale * a[rows, depth] b[depth, columns], or += a b; b has unit stride
@@ -34,6 +42,9 @@ struct TileKernels {
   void (*lane_maximum)(T* maximum, const T* x, int64_t stride, int64_t rows, int64_t lanes);
   // x = exp(x - shift[lane]), exp() as in exponential.h; sum[lane] = sum over rows of it
   void (*lane_exp)(T* x, int64_t stride, int64_t rows, int64_t lanes, const T* shift, T* sum);
+  // x times the factor of its row; sum[lane] = sum over rows of it
+  void (*lane_weigh)(T* x, int64_t stride, int64_t rows, int64_t lanes, const RowFactor<T>* factors,
+                     const int32_t* lane_labels, T* sum);
 };
 
 // The kernels of the best instruction set: see capability.h.

@@ -8,6 +8,7 @@
 #include "device/feature_gradient.h"
 #include "device/launch_sizes.h"
 #include "device/pair_stream.h"
+#include "device/pair_weights.h"
 #include "device_context.cuh"
 #include "return_if_error.h"
 
@@ -19,22 +20,24 @@ namespace paco::cuda {
 // alone it aims at more, and spills.
 constexpr int resident_pair_blocks(int dim) { return dim <= 128 ? 3 : 2; }
 
-template <typename Product, int kDim>
+template <typename Product, int kDim, typename Weights>
 __global__ void __launch_bounds__(kPairThreads, resident_pair_blocks(kDim))
-    stream_columns_kernel(const DeviceProblem problem, const ForwardScratch scratch) {
+    stream_columns_kernel(const DeviceProblem problem, const ForwardScratch scratch,
+                          const Weights weights) {
   DeviceContext<kPairThreads> context;
   if (blockIdx.z == 0) {
-    stream_pairs<Product, kDim>(context, problem, scratch);
+    stream_pairs<Product, kDim>(context, problem, scratch, weights);
   } else {
     sum_classes<typename Product::Element>(context, problem, scratch);
   }
 }
 
-template <typename Product, int kDim>
+template <typename Product, int kDim, typename Weights>
 __global__ void __launch_bounds__(kPairThreads, resident_pair_blocks(kDim))
-    feature_gradient_kernel(const DeviceProblem problem, const PaCoLossGradients gradients) {
+    feature_gradient_kernel(const DeviceProblem problem, const PaCoLossGradients gradients,
+                            const Weights weights) {
   DeviceContext<kPairThreads> context;
-  feature_gradient<Product, kDim>(context, problem, gradients);
+  feature_gradient<Product, kDim>(context, problem, gradients, weights);
 }
 
 // Calls `body` with the smallest tile that holds `dim` features.
@@ -43,6 +46,15 @@ cudaError_t with_tile(int64_t dim, const Body& body) {
   if (dim <= 64) return body(std::integral_constant<int, 64>{});
   if (dim <= 128) return body(std::integral_constant<int, 128>{});
   return body(std::integral_constant<int, kMaxDim>{});
+}
+
+// Calls `body` with the smallest tile that holds the features, and with the weights of the pairs.
+template <typename Body>
+cudaError_t with_tile_and_weights(const PaCoLossProblem& problem, const Body& body) {
+  return with_tile(problem.dim, [&](auto tile) {
+    return problem.class_counts == nullptr ? body(tile, EqualWeights{})
+                                           : body(tile, ClassWeights{problem.class_counts});
+  });
 }
 
 // A block gets more than 48 KB of shared memory only after this.
@@ -70,7 +82,7 @@ template <typename Product>
 cudaError_t PairKernels<Product>::supported(int64_t dim, int shared_memory_per_block,
                                             bool& result) {
   return with_tile(dim, [&](auto tile) {
-    using Memory = LaunchMemory<Product, decltype(tile)::value>;
+    using Memory = LaunchMemory<Product, decltype(tile)::value, ClassWeights>;  // the larger
     result = Memory::kStreamColumns <= shared_memory_per_block &&
              Memory::kFeatureGradient <= shared_memory_per_block;
     return cudaSuccess;
@@ -79,10 +91,11 @@ cudaError_t PairKernels<Product>::supported(int64_t dim, int shared_memory_per_b
 
 template <typename Product>
 cudaError_t PairKernels<Product>::plan(const PaCoLossProblem& problem, int& num_shares) {
-  return with_tile(problem.dim, [&](auto tile) {
+  return with_tile_and_weights(problem, [&](auto tile, auto weights) {
     constexpr int kDim = decltype(tile)::value;
-    const auto kernel = stream_columns_kernel<Product, kDim>;
-    constexpr int kBytes = LaunchMemory<Product, kDim>::kStreamColumns;
+    using Weights = decltype(weights);
+    const auto kernel = stream_columns_kernel<Product, kDim, Weights>;
+    constexpr int kBytes = LaunchMemory<Product, kDim, Weights>::kStreamColumns;
     PACO_RETURN_IF_ERROR(allow_shared_memory(kernel, kBytes));
     int device = 0;
     int multiprocessors = 0;
@@ -102,13 +115,14 @@ template <typename Product>
 cudaError_t PairKernels<Product>::stream_columns(const PaCoLossProblem& problem,
                                                  const ForwardScratch& scratch,
                                                  cudaStream_t stream) {
-  return with_tile(problem.dim, [&](auto tile) {
+  return with_tile_and_weights(problem, [&](auto tile, auto weights) {
     constexpr int kDim = decltype(tile)::value;
-    constexpr int kBytes = LaunchMemory<Product, kDim>::kStreamColumns;
+    using Weights = decltype(weights);
+    constexpr int kBytes = LaunchMemory<Product, kDim, Weights>::kStreamColumns;
     const dim3 grid(static_cast<unsigned>(divide_up(problem.num_anchors, kPairRows)),
                     static_cast<unsigned>(scratch.num_shares), 2);
     stream_columns_kernel<Product, kDim>
-        <<<grid, kPairThreads, kBytes, stream>>>(DeviceProblem(problem), scratch);
+        <<<grid, kPairThreads, kBytes, stream>>>(DeviceProblem(problem), scratch, weights);
     return cudaGetLastError();
   });
 }
@@ -117,13 +131,14 @@ template <typename Product>
 cudaError_t PairKernels<Product>::feature_gradient(const PaCoLossProblem& problem,
                                                    const PaCoLossGradients& gradients,
                                                    cudaStream_t stream) {
-  return with_tile(problem.dim, [&](auto tile) {
+  return with_tile_and_weights(problem, [&](auto tile, auto weights) {
     constexpr int kDim = decltype(tile)::value;
-    constexpr int kBytes = LaunchMemory<Product, kDim>::kFeatureGradient;
-    const auto kernel = feature_gradient_kernel<Product, kDim>;
+    using Weights = decltype(weights);
+    constexpr int kBytes = LaunchMemory<Product, kDim, Weights>::kFeatureGradient;
+    const auto kernel = feature_gradient_kernel<Product, kDim, Weights>;
     PACO_RETURN_IF_ERROR(allow_shared_memory(kernel, kBytes));
     const auto blocks = static_cast<unsigned>(divide_up(problem.num_rows, kPairRows));
-    kernel<<<blocks, kPairThreads, kBytes, stream>>>(DeviceProblem(problem), gradients);
+    kernel<<<blocks, kPairThreads, kBytes, stream>>>(DeviceProblem(problem), gradients, weights);
     return cudaGetLastError();
   });
 }

@@ -63,7 +63,7 @@ PACO_DEVICE void sum_classes(Context& context, const DeviceProblem& problem,
   };
 
   const auto in_range = [&](int64_t label) {
-    return label >= 0 && (problem.center_logits == nullptr || label < problem.num_classes);
+    return label >= 0 && (problem.num_classes == 0 || label < problem.num_classes);
   };
   bool labels_in_range = true;
   bool queue_labels_in_range = true;
@@ -131,19 +131,18 @@ PACO_DEVICE void sum_classes(Context& context, const DeviceProblem& problem,
 
   // Values are checked here for the whole call: every label comes by, and the launches that follow
   // do not run after a violation. At the end, where no register has to outlive the call.
-  context.check(labels_in_range,
-                "paco_loss: labels must lie in [0, C), C the columns of center_logits");
+  context.check(labels_in_range, "paco: labels must lie in [0, C), C the number of classes");
   context.check(queue_labels_in_range,
-                "paco_loss: queue_labels must lie in [0, C), C the columns of center_logits");
+                "paco: queue_labels must lie in [0, C), C the number of classes");
   if (problem.num_valid != nullptr) {
     context.check(*problem.num_valid >= 0 && *problem.num_valid <= problem.queue_rows,
-                  "paco_loss: num_valid must lie in [0, K], K the rows of queue");
+                  "paco: num_valid must lie in [0, K], K the rows of queue");
   }
   const auto* const anchor_weight = problem.anchor_weight;
   if (anchor_weight != nullptr && context.thread() < num_block_anchors) {
     // NaN is let through: it gives NaN in the loss.
     context.check(!(anchor_weight[first_anchor + context.thread()] < 0),
-                  "paco_loss: anchor_weight must be >= 0");
+                  "paco: anchor_weight must be >= 0");
   }
 }
 

@@ -5,6 +5,7 @@
 
 #include "../../integers.h"
 #include "pair_tiles.h"
+#include "pair_weights.h"
 #include "problem.h"
 #include "reductions.h"
 
@@ -47,9 +48,9 @@ struct GradientMemory : PairMemory<Product, kDim> {
 };
 
 // dl/dz_j = sum over anchors i of (dl/dp_ij) z_i / T, and for an anchor its own row on top.
-template <typename Product, int kDim, typename Context>
+template <typename Product, int kDim, typename Weights, typename Context>
 PACO_DEVICE void feature_gradient(Context& context, const DeviceProblem& problem,
-                                  const PaCoLossGradients& gradients) {
+                                  const PaCoLossGradients& gradients, const Weights& weights) {
   using Element = typename Product::Element;
   constexpr int kColumns = Product::kColumns;
   const GradientMemory<Product, kDim> memory{{context.shared_memory()}};
@@ -75,10 +76,14 @@ PACO_DEVICE void feature_gradient(Context& context, const DeviceProblem& problem
 
   int64_t row[2];
   int64_t row_label[2];
+  ColumnWeights row_weights[2];
   PACO_UNROLL
   for (int r = 0; r < 2; ++r) {
     row[r] = first_row + context.warp() * kWarpRows + lane / 4 + 8 * r;
     row_label[r] = row[r] < features.num_rows ? problem.labels[row[r]] : -1;
+    if constexpr (Weights::kGiven) {
+      row_weights[r] = column_weights(weights, problem, row_label[r]);
+    }
   }
 
   load_tile<kDim, kPairRows>(context, memory.rows(), features, first_row);
@@ -132,6 +137,9 @@ PACO_DEVICE void feature_gradient(Context& context, const DeviceProblem& problem
         const float exponential =
             context.exp2((context.multiply(pair, scale) - anchor.log2_high) - anchor.log2_low);
         pair = anchor.pair_scale * exponential;
+        if constexpr (Weights::kGiven) {
+          pair *= row_label[r] == anchor.label ? row_weights[r].own : row_weights[r].other;
+        }
         if (row_label[r] == anchor.label) pair -= anchor.positive_scale;
         if (row[r] == first_column + column) pair = 0;
       }

@@ -6,6 +6,7 @@
 #include "class_sums.h"
 #include "feature_gradient.h"
 #include "forward_scratch.h"
+#include "pair_stream.h"
 #include "pair_tiles.h"
 
 namespace paco::cuda {
@@ -35,11 +36,12 @@ inline int choose_num_shares(int64_t num_anchors, int64_t num_columns, int64_t r
 }
 
 // Dynamic shared memory of the two launches whose size depends on the product and its tile.
-template <typename Product, int kDim>
+template <typename Product, int kDim, typename Weights>
 struct LaunchMemory {
   // stream_pairs and sum_classes share a launch.
-  static constexpr int kStreamColumns = PairMemory<Product, kDim>::kBytes > class_memory_bytes(kDim)
-                                            ? PairMemory<Product, kDim>::kBytes
+  static constexpr int kStreamColumns = StreamMemory<Product, kDim, Weights>::kBytes >
+                                                class_memory_bytes(kDim)
+                                            ? StreamMemory<Product, kDim, Weights>::kBytes
                                             : class_memory_bytes(kDim);
   static constexpr int kFeatureGradient = GradientMemory<Product, kDim>::kBytes;
 };

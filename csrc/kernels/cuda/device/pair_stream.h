@@ -6,20 +6,34 @@
 #include "../../integers.h"
 #include "forward_scratch.h"
 #include "pair_tiles.h"
+#include "pair_weights.h"
 #include "problem.h"
 #include "reductions.h"
 
 namespace paco::cuda {
 
+// The tiles, and of each column at work what its exponentials weigh.
+template <typename Product, int kDim, typename Weights>
+struct StreamMemory : PairMemory<Product, kDim> {
+  using Tiles = PairMemory<Product, kDim>;
+  static constexpr int kBytes =
+      Tiles::kBytes +
+      (Weights::kGiven ? Product::kColumns * static_cast<int>(sizeof(ColumnWeights)) : 0);
+
+  PACO_DEVICE ColumnWeights* column_weights() const {
+    return reinterpret_cast<ColumnWeights*>(this->memory + Tiles::kBytes);
+  }
+};
+
 // Running maximum, sum and weighted rows of exp p_ij, for the 64 anchors of the block and its share
 // of the columns: rows of features, then of the queue.
-template <typename Product, int kDim, typename Context>
+template <typename Product, int kDim, typename Weights, typename Context>
 PACO_DEVICE void stream_pairs(Context& context, const DeviceProblem& problem,
-                              const ForwardScratch& scratch) {
+                              const ForwardScratch& scratch, const Weights& weights) {
   using Element = typename Product::Element;
   constexpr int kColumns = Product::kColumns;
   constexpr float kWeightUnit = 1 << static_cast<int>(Product::kLog2WeightUnit);
-  const PairMemory<Product, kDim> memory{context.shared_memory()};
+  const StreamMemory<Product, kDim, Weights> memory{{context.shared_memory()}};
   const auto* const features = static_cast<const Element*>(problem.features);
   const auto* const queue = static_cast<const Element*>(problem.queue);
   const int dim = problem.dim;
@@ -51,6 +65,15 @@ PACO_DEVICE void stream_pairs(Context& context, const DeviceProblem& problem,
     context.commit_copies();
   }
 
+  int row_label[2] = {-2, -2};  // of no column
+  if constexpr (Weights::kGiven) {
+    PACO_UNROLL
+    for (int r = 0; r < 2; ++r) {
+      const int64_t anchor = first_anchor + context.warp() * kWarpRows + lane / 4 + 8 * r;
+      if (anchor < num_anchors) row_label[r] = static_cast<int>(problem.labels[anchor]);
+    }
+  }
+
   // The lane has two rows. Sums and poisons are over the lane's own columns until the end.
   float maximum[2] = {-INFINITY, -INFINITY};
   float exp_sum[2] = {0, 0};
@@ -64,6 +87,16 @@ PACO_DEVICE void stream_pairs(Context& context, const DeviceProblem& problem,
     if (tile == begin) Product::template settle_tile<kDim, kPairRows>(context, memory.rows());
     const Element* const columns = memory.columns(tile);
     Product::template settle_tile<kDim, kColumns>(context, memory.columns(tile));
+    const bool is_queue = tile >= feature_tiles;
+    const int64_t first_column = (is_queue ? tile - feature_tiles : tile) * kColumns;
+    const int64_t num_columns = (is_queue ? queue_rows : problem.num_rows) - first_column;
+    if constexpr (Weights::kGiven) {
+      const auto* const labels = (is_queue ? problem.queue_labels : problem.labels) + first_column;
+      for (int i = context.thread(); i < kColumns; i += context.num_threads()) {
+        memory.column_weights()[i] =
+            i < num_columns ? column_weights(weights, problem, labels[i]) : ColumnWeights{};
+      }
+    }
     context.sync();
 
     float pairs[2][slots(kColumns)] = {};
@@ -72,9 +105,6 @@ PACO_DEVICE void stream_pairs(Context& context, const DeviceProblem& problem,
         columns, pairs);
 
     // Columns past the end take no part, nor does the pair of an anchor with itself.
-    const bool is_queue = tile >= feature_tiles;
-    const int64_t first_column = (is_queue ? tile - feature_tiles : tile) * kColumns;
-    const int64_t num_columns = (is_queue ? queue_rows : problem.num_rows) - first_column;
     const bool has_self = !is_queue && first_column < first_anchor + kPairRows &&
                           first_column + kColumns > first_anchor;
     const bool masked = has_self || num_columns < kColumns;
@@ -104,7 +134,11 @@ PACO_DEVICE void stream_pairs(Context& context, const DeviceProblem& problem,
       exp_sum[r] *= rescale;
       PACO_UNROLL
       for (int slot = 0; slot < slots(kColumns); ++slot) {
-        const float exponential = context.exp2(context.multiply(pairs[r][slot], scale) - shift);
+        float exponential = context.exp2(context.multiply(pairs[r][slot], scale) - shift);
+        if constexpr (Weights::kGiven) {
+          exponential *=
+              memory.column_weights()[Product::pair_column(slot, lane)].with(row_label[r]);
+        }
         exp_sum[r] += exponential;
         pairs[r][slot] = exponential * kWeightUnit;
       }

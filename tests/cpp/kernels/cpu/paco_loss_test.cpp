@@ -27,6 +27,7 @@ struct Problem {
   std::vector<double> anchor_weight;
   std::vector<int64_t> labels;
   std::vector<int64_t> queue_labels;
+  std::vector<int64_t> class_counts;
   int64_t num_valid = 0;
   double grad_loss = 1.5;
   std::vector<std::vector<char>> memory;
@@ -56,7 +57,15 @@ Problem random_problem(Random& random, ElementType type) {
   p.features = random.unit_rows(plain.num_rows, plain.dim);
   plain.features = p.store(p.features, type);
   p.labels = random.labels(plain.num_rows, classes);
-  if (plain.alpha == 0 || plain.gamma == 0 || random.chance(0.7)) {
+  // BCL's weights of pairs, and prototypes as the last rows.
+  const bool balanced = plain.alpha > 0 && plain.gamma > 0 && random.chance(0.3) &&
+                        plain.num_anchors + classes <= plain.num_rows;
+  if (balanced) {
+    for (int64_t c = 0; c < classes; ++c) p.labels[plain.num_rows - classes + c] = c;
+    plain.num_classes = classes;
+    p.class_counts.resize(classes);
+    for (const int64_t label : p.labels) ++p.class_counts[label];
+  } else if (plain.alpha == 0 || plain.gamma == 0 || random.chance(0.7)) {
     plain.num_classes = classes;
     plain.center_type = random.chance(0.5) ? type : accumulate_type(type);
     p.center_logits = random.normal(plain.num_anchors * classes);
@@ -73,6 +82,7 @@ Problem random_problem(Random& random, ElementType type) {
     plain.queue = p.store(p.queue, type);
     p.queue_labels = random.labels(plain.queue_rows, classes);
     std::fill(p.queue_labels.begin() + p.num_valid, p.queue_labels.end(), -1);
+    for (int64_t j = 0; balanced && j < p.num_valid; ++j) ++p.class_counts[p.queue_labels[j]];
   }
   if (random.chance(0.3)) {
     for (int64_t i = 0; i < plain.num_anchors; ++i) p.anchor_weight.push_back(random.real(0, 2));
@@ -85,6 +95,7 @@ void point_to_labels(Problem& p) {
   p.plain.labels = p.labels.data();
   p.plain.queue_labels = p.queue_labels.data();
   p.plain.num_valid = p.plain.queue == nullptr ? nullptr : &p.num_valid;
+  if (!p.class_counts.empty()) p.plain.class_counts = p.class_counts.data();
 }
 
 struct Result {
@@ -105,21 +116,27 @@ Result definition(const Problem& p) {
   const auto label = [&](int64_t j) {
     return j < q.num_rows ? p.labels[j] : p.queue_labels[j - q.num_rows];
   };
+  const int64_t num_centers = centers ? q.num_classes : 0;
   Result result;
   result.grad_features.resize(q.num_rows * dim);
-  result.grad_center_logits.resize(q.num_anchors * q.num_classes);
+  result.grad_center_logits.resize(q.num_anchors * num_centers);
   for (int64_t i = 0; i < q.num_anchors; ++i) {
     std::vector<double> pairs(columns);
+    const auto pair_weight = [&](int64_t j) {
+      if (p.class_counts.empty()) return q.gamma;
+      return q.gamma /
+             static_cast<double>(p.class_counts[label(j)] - (label(j) == label(i) ? 1 : 0));
+    };
     double denominator = 0;
     double positives = 0;
     for (int64_t j = 0; j < columns; ++j) {
       if (j == i) continue;
       for (int64_t d = 0; d < dim; ++d) pairs[j] += row(i)[d] * row(j)[d] / q.temperature;
-      denominator += q.gamma * std::exp(pairs[j]);
+      denominator += pair_weight(j) * std::exp(pairs[j]);
       positives += label(j) == label(i) ? 1 : 0;
     }
     const double* const logits = p.center_logits.data() + i * q.num_classes;
-    for (int64_t c = 0; c < q.num_classes; ++c) denominator += std::exp(logits[c]);
+    for (int64_t c = 0; c < num_centers; ++c) denominator += std::exp(logits[c]);
     const double weight = (centers ? q.beta : 0) + q.alpha * positives;
     if (weight == 0) continue;
     const double log_denominator = std::log(denominator);
@@ -130,13 +147,14 @@ Result definition(const Problem& p) {
       const double target = label(j) == label(i) ? q.alpha / weight : 0;
       result.loss -= anchor * target * (pairs[j] - log_denominator);
       const double grad = p.grad_loss * anchor *
-                          (q.gamma * std::exp(pairs[j] - log_denominator) - target) / q.temperature;
+                          (pair_weight(j) * std::exp(pairs[j] - log_denominator) - target) /
+                          q.temperature;
       for (int64_t d = 0; d < dim; ++d) {
         result.grad_features[i * dim + d] += grad * row(j)[d];
         if (j < q.num_rows) result.grad_features[j * dim + d] += grad * row(i)[d];
       }
     }
-    for (int64_t c = 0; c < q.num_classes; ++c) {
+    for (int64_t c = 0; c < num_centers; ++c) {
       const double share = c == p.labels[i]
                                ? 1 - q.label_smoothing
                                : q.label_smoothing / static_cast<double>(q.num_classes - 1);
@@ -164,17 +182,18 @@ Result run(const Problem& p, const Threads& threads) {
 
   const T grad_loss = static_cast<T>(p.grad_loss);
   std::vector<char> grad_features(q.num_rows * q.dim * element_bytes(q.type));
-  std::vector<char> grad_logits(q.num_anchors * q.num_classes * element_bytes(q.center_type));
+  const int64_t num_centers = q.center_logits == nullptr ? 0 : q.num_classes;
+  std::vector<char> grad_logits(q.num_anchors * num_centers * element_bytes(q.center_type));
   cpu::paco_loss_backward(q,
                           {&grad_loss, log_partition.data(), pair_weight, anchor_grad,
-                           grad_features.data(), q.num_classes > 0 ? grad_logits.data() : nullptr},
+                           grad_features.data(), num_centers > 0 ? grad_logits.data() : nullptr},
                           threads);
   Result result{static_cast<double>(loss), std::vector<double>(q.num_rows * q.dim),
-                std::vector<double>(q.num_anchors * q.num_classes)};
+                std::vector<double>(q.num_anchors * num_centers)};
   cpu::convert(result.grad_features.data(), ElementType::kFloat64, grad_features.data(), q.type,
                q.num_rows * q.dim);
   cpu::convert(result.grad_center_logits.data(), ElementType::kFloat64, grad_logits.data(),
-               q.center_type, q.num_anchors * q.num_classes);
+               q.center_type, q.num_anchors * num_centers);
   return result;
 }
 

@@ -21,7 +21,7 @@ struct Results {
   std::vector<Number> grad_center_logits;
 };
 
-// The formulas of ops/paco_loss.h and their derivatives, pair by pair.
+// The formulas of ops/paco_loss.h and ops/bcl_loss.h and their derivatives, pair by pair.
 template <typename Product>
 Results<double> define(const RandomProblem<Product>& problem) {
   const Settings& settings = problem.settings;
@@ -63,6 +63,11 @@ Results<double> define(const RandomProblem<Product>& problem) {
     const auto logit = [&](size_t c) -> double {
       return problem.center_logits[i * num_classes + c];
     };
+    const auto pair_weight = [&](size_t j) -> double {
+      if (!settings.balanced) return settings.gamma;
+      const auto count = static_cast<double>(problem.class_counts[static_cast<size_t>(labels[j])]);
+      return 1 / (labels[j] == labels[i] ? count - 1 : count);
+    };
     double maximum = -kInfinity;
     for (size_t j = 0; j < rows.size(); ++j) {
       if (j != i && settings.gamma > 0) maximum = std::max(maximum, pairs[j]);
@@ -70,7 +75,7 @@ Results<double> define(const RandomProblem<Product>& problem) {
     for (size_t c = 0; c < num_classes; ++c) maximum = std::max(maximum, logit(c));
     double partition = 0;
     for (size_t j = 0; j < rows.size(); ++j) {
-      if (j != i) partition += settings.gamma * std::exp(pairs[j] - maximum);
+      if (j != i) partition += pair_weight(j) * std::exp(pairs[j] - maximum);
     }
     for (size_t c = 0; c < num_classes; ++c) partition += std::exp(logit(c) - maximum);
     const double log_partition = partition > 0 ? maximum + std::log(partition) : -kInfinity;
@@ -88,7 +93,7 @@ Results<double> define(const RandomProblem<Product>& problem) {
                             (static_cast<double>(num_anchors) * settings.base_temperature);
     for (size_t j = 0; j < rows.size(); ++j) {
       if (j == i) continue;
-      double pair_grad = settings.gamma * std::exp(pairs[j] - log_partition);
+      double pair_grad = pair_weight(j) * std::exp(pairs[j] - log_partition);
       if (labels[j] == labels[i]) {
         pair_grad -= settings.alpha / weight;
         bracket += settings.alpha * (pairs[j] - log_partition);

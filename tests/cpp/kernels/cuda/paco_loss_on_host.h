@@ -6,6 +6,7 @@
 #include <paco/kernels/cuda/device/class_sums.h>
 #include <paco/kernels/cuda/device/feature_gradient.h>
 #include <paco/kernels/cuda/device/pair_stream.h>
+#include <paco/kernels/cuda/device/pair_weights.h>
 
 #include <cstdint>
 #include <string>
@@ -32,8 +33,9 @@ struct HostRun {
 constexpr int kHostAnchorThreads = 64;  // fewer than on a GPU: the bodies take any number of warps
 
 // The launches of the forward pass. Shared memory is exactly as large as the launcher makes it.
-template <typename Product, int kDim>
-HostRun run_forward(const RandomProblem<Product>& problem, bool features_grad = true) {
+template <typename Product, int kDim, typename Weights = EqualWeights>
+HostRun run_forward(const RandomProblem<Product>& problem, bool features_grad = true,
+                    const Weights& weights = {}) {
   using Element = typename Product::Element;
   const Settings& settings = problem.settings;
   const auto arguments = problem.arguments();
@@ -51,9 +53,10 @@ HostRun run_forward(const RandomProblem<Product>& problem, bool features_grad = 
                              kNaN);
 
   const Grid columns{divide_up(settings.anchors, kPairRows), settings.shares};
-  run.add(launch_on_host(
-      columns, kPairThreads, PairMemory<Product, kDim>::kBytes,
-      [&](HostContext& context) { stream_pairs<Product, kDim>(context, arguments, scratch); }));
+  run.add(launch_on_host(columns, kPairThreads, StreamMemory<Product, kDim, Weights>::kBytes,
+                         [&](HostContext& context) {
+                           stream_pairs<Product, kDim>(context, arguments, scratch, weights);
+                         }));
   run.add(launch_on_host(
       columns, kPairThreads, class_memory_bytes(settings.dim),
       [&](HostContext& context) { sum_classes<Element>(context, arguments, scratch); }));
@@ -72,8 +75,8 @@ HostRun run_forward(const RandomProblem<Product>& problem, bool features_grad = 
 }
 
 // The launches of the backward pass, on top of what the forward pass left.
-template <typename Product, int kDim>
-void run_backward(const RandomProblem<Product>& problem, HostRun& run) {
+template <typename Product, int kDim, typename Weights>
+void run_backward(const RandomProblem<Product>& problem, HostRun& run, const Weights& weights) {
   using Element = typename Product::Element;
   const Settings& settings = problem.settings;
   const auto arguments = problem.arguments();
@@ -86,7 +89,7 @@ void run_backward(const RandomProblem<Product>& problem, HostRun& run) {
                                     grad_features.data(),       results.grad_center_logits.data()};
   run.add(launch_on_host({divide_up(settings.rows, kPairRows), 1}, kPairThreads,
                          GradientMemory<Product, kDim>::kBytes, [&](HostContext& context) {
-                           feature_gradient<Product, kDim>(context, arguments, gradients);
+                           feature_gradient<Product, kDim>(context, arguments, gradients, weights);
                          }));
   for (const auto value : grad_features) {
     results.grad_features.push_back(HostContext::to_float(value));
@@ -99,11 +102,15 @@ void run_backward(const RandomProblem<Product>& problem, HostRun& run) {
 
 template <typename Product>
 HostRun run(const RandomProblem<Product>& problem) {
-  const auto both = [&](auto tile) {
+  const auto passes = [&](auto tile, const auto& weights) {
     constexpr int kDim = decltype(tile)::value;
-    HostRun result = run_forward<Product, kDim>(problem);
-    if (result.violated_check.empty()) run_backward<Product, kDim>(problem, result);
+    HostRun result = run_forward<Product, kDim>(problem, /*features_grad=*/true, weights);
+    if (result.violated_check.empty()) run_backward<Product, kDim>(problem, result, weights);
     return result;
+  };
+  const auto both = [&](auto tile) {
+    return problem.settings.balanced ? passes(tile, ClassWeights{problem.class_counts.data()})
+                                     : passes(tile, EqualWeights{});
   };
   if (problem.settings.dim <= 64) return both(std::integral_constant<int, 64>{});
   if (problem.settings.dim <= 128) return both(std::integral_constant<int, 128>{});

@@ -153,6 +153,43 @@ TYPED_TEST(PaCoLossTest, PairsFarAboveAPartitionWithoutThem) {
   this->expect_as_defined({.dim = 2, .classes = 2, .gamma = 0, .temperature = 0.005f});
 }
 
+TYPED_TEST(PaCoLossTest, Balanced) {
+  const Settings balanced{.rows = 70,
+                          .anchors = 65,
+                          .centers = false,
+                          .alpha = 1,
+                          .base_temperature = 0.2f,
+                          .balanced = true};
+  const auto with = [&](auto member, auto value) {
+    Settings settings = balanced;
+    settings.*member = value;
+    return settings;
+  };
+  this->expect_as_defined(balanced);
+  this->expect_as_defined(with(&Settings::queue, 0));
+  this->expect_as_defined(with(&Settings::valid, 67));
+  this->expect_as_defined(with(&Settings::valid, 0));
+  this->expect_as_defined(with(&Settings::dim, 33));
+  this->expect_as_defined(with(&Settings::dim, 128));
+  this->expect_as_defined(with(&Settings::dim, 200));
+  this->expect_as_defined(with(&Settings::temperature, 0.05f));
+  Settings one_class = with(&Settings::classes, 1);
+  this->expect_as_defined(one_class);
+  one_class.rows = 2;
+  one_class.anchors = 1;
+  one_class.queue = 0;
+  this->expect_as_defined(one_class);
+  Settings most_classes_are_prototypes_alone = with(&Settings::classes, 60);
+  most_classes_are_prototypes_alone.anchors = 3;
+  this->expect_as_defined(most_classes_are_prototypes_alone);
+}
+
+TYPED_TEST(PaCoLossTest, ALabelWithoutAPrototypeIsReported) {
+  auto problem = this->draw({.rows = 20, .anchors = 15, .centers = false, .balanced = true});
+  problem.labels[3] = 5;
+  EXPECT_NE(run(problem).violated_check.find(" labels"), std::string::npos);
+}
+
 TYPED_TEST(PaCoLossTest, LowTemperature) {
   this->expect_as_defined({.classes = 3, .temperature = 0.05f, .base_temperature = 0.07f});
 }

@@ -35,6 +35,7 @@ struct Settings {
   float base_temperature = 0.3f;
   float smoothing = 0;
   bool weighted = false;
+  bool balanced = false;  // BCL's weights of pairs; the last C rows are prototypes
   int shares = 2;
 };
 
@@ -50,6 +51,7 @@ struct RandomProblem {
   std::vector<int64_t> queue_labels;
   int64_t num_valid = 0;
   std::vector<float> anchor_weight;
+  std::vector<int64_t> class_counts;
   float upstream = 1;
 
   // Unit rows of numbers that the product takes as they are, so that its pairs are exact.
@@ -88,6 +90,14 @@ struct RandomProblem {
     queue = rows_of(settings.queue);
     queue_labels = labels_of(settings.queue);
     num_valid = settings.valid < 0 ? settings.queue : settings.valid;
+    if (settings.balanced) {
+      for (int64_t c = 0; c < settings.classes; ++c) labels.end()[c - settings.classes] = c;
+      class_counts.resize(static_cast<size_t>(settings.classes));
+      for (const int64_t label : labels) ++class_counts[static_cast<size_t>(label)];
+      for (int64_t i = 0; i < num_valid; ++i) {
+        ++class_counts[static_cast<size_t>(queue_labels[static_cast<size_t>(i)])];
+      }
+    }
     // Rows beyond the valid ones must not matter.
     for (auto i = static_cast<size_t>(num_valid); i < queue_labels.size(); ++i) {
       queue_labels[i] = -1;
@@ -117,9 +127,10 @@ struct RandomProblem {
         .queue_labels = nullable(queue_labels),
         .num_valid = settings.valid < 0 ? nullptr : &num_valid,
         .anchor_weight = nullable(anchor_weight),
+        .class_counts = nullable(class_counts),
         .num_rows = settings.rows,
         .num_anchors = settings.anchors,
-        .num_classes = settings.centers ? settings.classes : 0,
+        .num_classes = settings.centers || settings.balanced ? settings.classes : 0,
         .queue_rows = settings.queue,
         .queue_stride = settings.dim,
         .dim = settings.dim,

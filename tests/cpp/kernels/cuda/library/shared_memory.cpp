@@ -1,5 +1,5 @@
 // Prints the dynamic shared memory, in bytes, of every kernel whose launch asks for an amount that
-// depends on the product and its tile: a line each, "KERNEL<PRODUCT, DIM> BYTES".
+// depends on the product and its tile: a line each, "KERNEL<PRODUCT, DIM, WEIGHTS> BYTES".
 
 #include <paco/kernels/cuda/device/launch_sizes.h>
 
@@ -10,21 +10,28 @@ namespace {
 using namespace paco;
 using namespace paco::cuda;
 
-template <typename Product, int kDim>
-void print_tile(const char* product) {
-  using Memory = LaunchMemory<Product, kDim>;
+template <typename Product, int kDim, typename Weights>
+void print_tile(const char* product, const char* weights) {
+  using Memory = LaunchMemory<Product, kDim, Weights>;
   const auto print = [&](const char* kernel, int bytes) {
-    std::cout << kernel << '<' << product << ", " << kDim << "> " << bytes << '\n';
+    std::cout << kernel << '<' << product << ", " << kDim << ", " << weights << "> " << bytes
+              << '\n';
   };
   print("stream_columns_kernel", Memory::kStreamColumns);
   print("feature_gradient_kernel", Memory::kFeatureGradient);
 }
 
+template <typename Product, typename Weights>
+void print_tiles(const char* product, const char* weights) {
+  print_tile<Product, 64, Weights>(product, weights);
+  print_tile<Product, 128, Weights>(product, weights);
+  print_tile<Product, 256, Weights>(product, weights);
+}
+
 template <typename Product>
 void print_product(const char* product) {
-  print_tile<Product, 64>(product);
-  print_tile<Product, 128>(product);
-  print_tile<Product, 256>(product);
+  print_tiles<Product, EqualWeights>(product, "EqualWeights");
+  print_tiles<Product, ClassWeights>(product, "ClassWeights");
 }
 
 }  // namespace
