@@ -1,4 +1,6 @@
-"""The ways to compute the PaCo loss that loss.py compares, all called like ``paco.paco_loss``.
+"""The ways to compute the losses that loss.py compares.
+
+Those of the PaCo loss are called like ``paco.paco_loss``, those of BCL like ``paco.bcl_loss``.
 
 They cover what training uses: every row of the queue valid, no label smoothing, no anchor weights.
 """
@@ -12,7 +14,7 @@ from torch.nn import functional as F
 
 import paco
 
-__all__ = ["LOSSES", "sdpa", "textbook"]
+__all__ = ["BCL_LOSSES", "LOSSES", "sdpa", "textbook", "textbook_bcl"]
 
 
 def textbook(
@@ -144,10 +146,40 @@ def attention(
     return output[0, 0].to(log_sum.dtype), log_sum[0, 0]
 
 
+def textbook_bcl(
+    features: Tensor, labels: Tensor, prototypes: Tensor, *, temperature: float
+) -> Tensor:
+    """BCL as its authors publish it: no queue, whole [M, M + C] matrices, derivatives by autograd.
+
+    Their code collects the class count of every column in a loop of Python; here it is one lookup.
+    """
+    m, num_classes = features.size(0), prototypes.size(0)
+    rows = torch.cat([features, prototypes])
+    row_labels = torch.cat([labels, torch.arange(num_classes, device=labels.device)])
+    dtype = torch.promote_types(features.dtype, torch.float32)
+
+    logits = (features @ rows.T).to(dtype) / temperature
+    logits = logits - logits.amax(1, keepdim=True).detach()
+    other = 1 - torch.eye(m, rows.size(0), dtype=dtype, device=rows.device)
+    positive = (labels[:, None] == row_labels[None, :]).to(dtype) * other
+
+    # Class averaging: by the count of the column's class, less one where it is the anchor's.
+    class_counts = F.one_hot(row_labels, num_classes).sum(0).to(dtype)
+    averaged = logits.exp() * other / (class_counts[row_labels][None, :] - positive)
+    log_likelihood = logits - averaged.sum(1, keepdim=True).log()
+    return -((positive * log_likelihood).sum(1) / positive.sum(1)).mean()
+
+
 # A compiled function is made afresh for each problem: dynamic shapes would be another contest.
 LOSSES: dict[str, Callable[[], Callable[..., Tensor]]] = {
     "paco": lambda: paco.paco_loss,
     "textbook": lambda: textbook,
     "compile": lambda: torch.compile(textbook, fullgraph=True, dynamic=False),
     "sdpa": lambda: sdpa,
+}
+
+BCL_LOSSES: dict[str, Callable[[], Callable[..., Tensor]]] = {
+    "paco": lambda: paco.bcl_loss,
+    "textbook": lambda: textbook_bcl,
+    "compile": lambda: torch.compile(textbook_bcl, fullgraph=True, dynamic=False),
 }

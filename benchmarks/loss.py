@@ -1,7 +1,8 @@
-"""Forward and backward of the PaCo loss: libpaco, the textbook form, torch.compile, attention.
+"""Forward and backward of the losses: libpaco, the textbook form, torch.compile, attention.
 
-    python benchmarks/loss.py                       # shapes a, b, c and c1024
+    python benchmarks/loss.py                       # PaCo and GPaCo, shapes a, b, c and c1024
     python benchmarks/loss.py --shapes d --repetitions 5
+    python benchmarks/loss.py --forms bcl           # BCL, all of its shapes
 
 A batch has B images in two views and so M = 2B rows of features. In the PaCo form the first views
 are the A = B anchors and the second the keys, which carry no gradient; in the GPaCo form all rows
@@ -9,7 +10,7 @@ are anchors with a gradient, A = M = 2B. "products" is the floor, the two matrix
 forward pass alone, into memory that is there already.
 
 Extra memory is the peak during a call, less what every way needs: the features, their gradients,
-the gradient of the center logits, and one row of gradients for each anchor.
+the gradient of the center logits or prototypes, and one row of gradients for each anchor.
 """
 
 import functools
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from candidates import LOSSES
+from candidates import BCL_LOSSES, LOSSES
 from harness import available_memory, base_parser, interleave, machine, peak_memory, write_csv
 from torch import Tensor
 from torch.nn import functional as F
@@ -46,6 +47,13 @@ SHAPES = {
     "c1024": Shape(1024, 8192, 128, 8142, 11),
     "d": Shape(4096, 65536, 256, 21841, 5),  # ImageNet-21k
 }
+# Of BCL's recipes.
+BCL_SHAPES = {
+    "cifar": Shape(256, 0, 128, 100, 50),  # CIFAR-100-LT
+    "imagenet": Shape(256, 0, 1024, 1000, 20),  # ImageNet-LT
+    "inat": Shape(256, 0, 1024, 8142, 11),  # iNaturalist 2018
+}
+SHAPES |= BCL_SHAPES
 
 
 class Case(NamedTuple):
@@ -58,7 +66,7 @@ class Case(NamedTuple):
 
     @property
     def anchors(self) -> int:
-        return SHAPES[self.shape].batch * (2 if self.form == "gpaco" else 1)
+        return SHAPES[self.shape].batch * (1 if self.form == "paco" else 2)
 
     @property
     def matrix_entries(self) -> int:
@@ -73,7 +81,8 @@ class Case(NamedTuple):
         size = DTYPES[self.dtype].itemsize
         # The PaCo form's features are joined from queries and keys; GPaCo's are an input.
         features = 2 * batch * dim * (2 if self.form == "paco" else 1)
-        return size * (features + self.anchors * classes) + 4 * self.anchors * dim
+        of_classes = classes * (dim if self.form == "bcl" else self.anchors)
+        return size * (features + of_classes) + 4 * self.anchors * dim
 
 
 # Copies of the [A, C + M + K] matrix in float32 that are alive at once, for the memory guard.
@@ -84,7 +93,7 @@ class Problem(NamedTuple):
     anchors: Tensor  # a leaf
     keys: Tensor  # rows without a gradient, none in the GPaCo form
     labels: Tensor
-    center_logits: Tensor  # a leaf
+    classes: Tensor  # a leaf: center logits, of BCL prototypes
     queue: Tensor
     queue_labels: Tensor
 
@@ -102,9 +111,11 @@ def make_problem(case: Case) -> Problem:
         anchors=unit_rows(case.anchors).requires_grad_(),
         keys=unit_rows(2 * batch - case.anchors),
         labels=torch.randint(classes, (batch,), generator=random).repeat(2),
-        center_logits=torch.randn(case.anchors, classes, generator=random)
-        .to(dtype)
-        .requires_grad_(),
+        classes=(
+            unit_rows(classes)
+            if case.form == "bcl"
+            else torch.randn(case.anchors, classes, generator=random).to(dtype)
+        ).requires_grad_(),
         queue=unit_rows(queue),
         queue_labels=torch.randint(classes, (queue,), generator=random),
     )
@@ -115,8 +126,11 @@ def make_call(case: Case, candidate: str) -> Callable[[], tuple[Tensor, ...]]:
     torch.set_num_threads(case.threads)
     problem = make_problem(case)
     if candidate == FLOOR:
-        rows = torch.cat([problem.anchors, problem.keys, problem.queue])
-        return products(problem.anchors.detach(), rows.detach())
+        rows = [problem.anchors, problem.keys, problem.queue]
+        rows += [problem.classes] if case.form == "bcl" else []
+        return products(problem.anchors.detach(), torch.cat(rows).detach())
+    if case.form == "bcl":
+        return make_bcl_call(problem, BCL_LOSSES[candidate]())
     loss_function = LOSSES[candidate]()
 
     def call() -> tuple[Tensor, ...]:
@@ -126,14 +140,25 @@ def make_call(case: Case, candidate: str) -> Callable[[], tuple[Tensor, ...]]:
         loss = loss_function(
             features,
             problem.labels,
-            problem.center_logits,
+            problem.classes,
             problem.queue,
             problem.queue_labels,
             num_anchors=case.anchors,
             alpha=0.05,
             temperature=0.2,
         )
-        gradients = torch.autograd.grad(loss, (problem.anchors, problem.center_logits))
+        gradients = torch.autograd.grad(loss, (problem.anchors, problem.classes))
+        return loss.detach(), *gradients
+
+    return call
+
+
+def make_bcl_call(
+    problem: Problem, loss_function: Callable[..., Tensor]
+) -> Callable[[], tuple[Tensor, ...]]:
+    def call() -> tuple[Tensor, ...]:
+        loss = loss_function(problem.anchors, problem.labels, problem.classes, temperature=0.1)
+        gradients = torch.autograd.grad(loss, (problem.anchors, problem.classes))
         return loss.detach(), *gradients
 
     return call
@@ -159,7 +184,7 @@ def check_agreement(calls: dict[str, Callable[[], tuple[Tensor, ...]]], toleranc
     for name, call in calls.items():
         actual = call()
         expected = expected or actual
-        for what, x, y in zip(("loss", "features", "center_logits"), actual, expected, strict=True):
+        for what, x, y in zip(("loss", "features", "classes"), actual, expected, strict=True):
             error = ((x - y).abs().max() / y.abs().max()).item()
             if not error <= tolerance:
                 raise AssertionError(
@@ -183,7 +208,8 @@ def run(
 ) -> list[dict[str, Any]]:
     """One row for each candidate that fits into memory."""
     torch.compiler.reset()
-    names = [name for name in candidates if fits(case, name)]
+    known = {*(BCL_LOSSES if case.form == "bcl" else LOSSES), FLOOR}
+    names = [name for name in candidates if name in known and fits(case, name)]
     extra: dict[str, float] = {}
     for name in names if with_memory else ():
         if name != FLOOR:
@@ -260,7 +286,7 @@ def plot(path: Path, rows: list[dict[str, Any]]) -> None:
         ax.set_ylabel("ms, median")
         ax.grid(axis="y", alpha=0.3)
     axes[0][0].legend()
-    figure.suptitle(f"PaCo loss, forward and backward; above the bars: times libpaco\n{machine()}")
+    figure.suptitle(f"The loss, forward and backward; above the bars: times libpaco\n{machine()}")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
 
@@ -268,8 +294,10 @@ def plot(path: Path, rows: list[dict[str, Any]]) -> None:
 def main() -> None:
     parser = base_parser(__doc__.splitlines()[0], "loss")
     candidates = [*LOSSES, FLOOR]
-    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=["a", "b", "c", "c1024"])
-    parser.add_argument("--forms", nargs="+", choices=["paco", "gpaco"], default=["paco", "gpaco"])
+    forms = ["paco", "gpaco", "bcl"]
+    shapes = ["a", "b", "c", "c1024", *BCL_SHAPES]
+    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=shapes)
+    parser.add_argument("--forms", nargs="+", choices=forms, default=["paco", "gpaco"])
     parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES))
     parser.add_argument("--candidates", nargs="+", choices=candidates, default=candidates)
     parser.add_argument("--repetitions", type=int, help="a number for each shape by default")
@@ -281,6 +309,8 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     cases = product(options.shapes, options.forms, options.dtypes, options.threads)
     for case in map(Case._make, cases):
+        if (case.form == "bcl") != (case.shape in BCL_SHAPES):
+            continue
         rows += run(case, options.candidates, options.repetitions, not options.no_memory)
         if rows:
             write_csv(options.csv, rows)
