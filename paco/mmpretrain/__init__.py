@@ -42,6 +42,7 @@ from .models.backbones.resnet200 import ResNet200
 from .models.backbones.small_image_resnet import SmallImageResNet
 from .models.classifiers.inference_classifier import InferenceClassifier
 from .models.classifiers.paco_classifier import PaCoClassifier
+from .models.heads.bcl_head import BCLHead
 from .models.heads.class_centers_head import ClassCentersHead
 from .models.heads.contrast_head import ContrastHead, EncodedViews
 from .models.heads.paco_head import PaCoHead
@@ -57,6 +58,7 @@ __all__ = [
     "AnnotatedImages",
     "Annotation",
     "AtomicCheckpointHook",
+    "BCLHead",
     "CIFAR10Policy",
     "CheckpointError",
     "ClassCentersHead",

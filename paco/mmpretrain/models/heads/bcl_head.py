@@ -1,0 +1,123 @@
+"""The head of balanced contrastive learning: class centers, two projectors and two losses."""
+
+import math
+
+import torch
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+from torch import Tensor
+from torch.nn import functional as F
+
+from paco.nn import BCLLoss
+
+from .class_centers_head import labels_of
+from .contrast_head import ContrastHead, EncodedViews
+
+__all__ = ["BCLHead"]
+
+MODELS.register_module(module=BCLLoss)
+
+
+@MODELS.register_module()
+class BCLHead(ContrastHead):
+    """Balanced contrastive learning beside a classifier that knows the class prior.
+
+    `BCL <https://arxiv.org/abs/2207.09052>`_ contrasts two or more views with each other and with
+    one prototype a class, which a projector of its own makes of the classifier's weights w_c:
+
+        total = a CE(center logits of the classification view) + b BCL(contrast views, prototypes)
+
+    One encoder serves all views (``momentum=None`` in the :class:`PaCoClassifier`). At inference
+    only the class centers are used.
+
+    Args:
+        num_classes (int): C, the number of classes.
+        in_channels (int): Width of the pooled features.
+        feat_channels (int): Width of a contrastive feature, D.
+        projector (dict): The module from ``in_channels`` to ``feat_channels``, which it is given
+            as ``in_channels`` and ``out_channels``.
+        prototype_projector (dict): The same for the classifier's weights.
+        contrast_loss (dict): ``dict(type='BCLLoss', temperature=...)``.
+        classification_weight (float): a, >= 0.
+        contrast_weight (float): b, >= 0.
+        **kwargs: Passed to :class:`ClassCentersHead`; ``loss`` is the classifier's.
+
+    Raises:
+        ValueError: For a weight that is negative or not finite.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        feat_channels: int,
+        projector: dict,
+        prototype_projector: dict,
+        contrast_loss: dict,
+        classification_weight: float,
+        contrast_weight: float,
+        **kwargs,
+    ) -> None:
+        super().__init__(num_classes, in_channels, feat_channels, projector, **kwargs)
+        for name, weight in {
+            "classification_weight": classification_weight,
+            "contrast_weight": contrast_weight,
+        }.items():
+            if not 0 <= weight < math.inf:
+                raise ValueError(f"BCLHead: {name} must be finite and >= 0, got {weight}")
+        self.prototype_projector = MODELS.build(
+            dict(in_channels=in_channels, out_channels=feat_channels, **prototype_projector)
+        )
+        self.contrast_loss = MODELS.build(contrast_loss)
+        self.classification_weight = float(classification_weight)
+        self.contrast_weight = float(contrast_weight)
+
+    def loss(self, views: EncodedViews, data_samples: list[DataSample] | Tensor) -> dict:
+        """The loss of one step.
+
+        Args:
+            views: The encoded views of B images, with a classification view.
+            data_samples: The images' samples, or their labels [B].
+
+        Returns:
+            ``loss``, the sum of ``cross_entropy`` and ``contrast``, each with its weight, and, for
+            the log, the training accuracy in percent and the mean cosine of an image's first
+            contrast view and its others.
+
+        Raises:
+            ValueError: Without a classification view, and with a key encoder.
+        """
+        self.require_class_counts()
+        if views.classification is None:
+            raise ValueError(
+                "BCLHead: there is no view for the classifier: give the ContrastViews transform a "
+                "classification view"
+            )
+        if views.keys is not None:
+            raise ValueError("BCLHead: BCL has one encoder: set momentum=None in the classifier")
+        labels = labels_of(data_samples)
+        logits = self.centers(views.classification)
+        cross_entropy = self.classification_weight * self.loss_module(
+            logits, labels, avg_factor=len(labels)
+        )
+        features = _unit_rows(views.projections)
+        contrast = self.contrast_weight * self.contrast_loss(
+            features.flatten(0, 1),
+            labels.repeat(len(features)),
+            _unit_rows(self.prototype_projector(self.centers.weight)),
+        )
+        loss = cross_entropy + contrast
+        with torch.no_grad():
+            correct = logits.argmax(dim=1) == labels
+            return {
+                "loss": loss,
+                "cross_entropy": cross_entropy.detach(),
+                "contrast": contrast.detach(),
+                "accuracy_top-1": 100 * correct.float().mean(),
+                "view_similarity": (features[0] * features[1:]).sum(dim=2).mean(),
+            }
+
+
+def _unit_rows(x: Tensor) -> Tensor:
+    # Autocast on a CPU would normalise in bfloat16, and leave lengths off by up to .4 %.
+    return F.normalize(x.to(torch.promote_types(x.dtype, torch.float32)), dim=-1)
