@@ -60,7 +60,8 @@ def convert(args: argparse.Namespace) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description="Convert a checkpoint of github.com/dvlab-research/"
-        "Parametric-Contrastive-Learning into one of a config's classifier, with the same logits."
+        "Parametric-Contrastive-Learning or of github.com/FlamieZhu/Balanced-Contrastive-Learning "
+        "into one of a config's classifier, with the same logits."
     )
     command_line.add_config_arguments(
         parser, help="config file of the model that the checkpoint becomes"

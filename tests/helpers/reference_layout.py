@@ -48,6 +48,52 @@ class CifarResNet(nn.Module):
         return self.fc(self.layer3(self.layer2(self.layer1(x))).mean(dim=(2, 3)))
 
 
+def draw_statistics(model: nn.Module) -> nn.Module:
+    for module in model.modules():
+        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            nn.init.uniform_(module.weight, 0.5, 1)
+            nn.init.normal_(module.bias, std=0.1)
+            module.running_mean.normal_(std=0.1)
+            module.running_var.uniform_(0.8, 1.5)
+    return model
+
+
+class CosineClassifier(nn.Module):
+    """Cosines times 30, of a weight [F, C]."""
+
+    def __init__(self, width: int, num_classes: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(width, num_classes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 30 * F.normalize(x, dim=1) @ F.normalize(self.weight, dim=0)
+
+
+class BCLReferenceModel(nn.Module):
+    """The model of BCL, with drawn BatchNorm statistics.
+
+    Args:
+        encoder: A network whose last layer is ``fc``, of width D.
+        num_classes: C.
+        cosine: Whether the classifier is a cosine with scale 30.
+    """
+
+    def __init__(self, encoder: nn.Module, num_classes: int, cosine: bool) -> None:
+        super().__init__()
+        width, dim = encoder.fc.in_features, encoder.fc.out_features
+        encoder.fc = nn.Identity()
+        self.encoder = encoder
+        self.fc = (CosineClassifier if cosine else nn.Linear)(width, num_classes)
+        for name in ("head", "head_fc"):
+            hidden = [nn.Linear(width, width), nn.BatchNorm1d(width), nn.ReLU()]
+            setattr(self, name, nn.Sequential(*hidden, nn.Linear(width, dim)))
+        draw_statistics(self).eval()
+
+    def prototypes(self) -> Tensor:
+        weight = self.fc.weight
+        return self.head_fc(weight if isinstance(self.fc, nn.Linear) else weight.T)
+
+
 class ReferenceModel(nn.Module):
     """The model of PaCo, or with ``gpaco=True`` of GPaCo, with drawn BatchNorm statistics.
 
@@ -73,13 +119,7 @@ class ReferenceModel(nn.Module):
         self.register_buffer("queue", F.normalize(torch.randn(queue_size, dim), dim=1))
         self.register_buffer("queue_l", torch.randint(num_classes, (queue_size,)))
         self.register_buffer("queue_ptr", torch.randint(queue_size, (1,)))
-        for module in self.modules():
-            if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
-                nn.init.uniform_(module.weight, 0.5, 1)
-                nn.init.normal_(module.bias, std=0.1)
-                module.running_mean.normal_(std=0.1)
-                module.running_var.uniform_(0.8, 1.5)
-        self.eval()
+        draw_statistics(self).eval()
 
     def logits(self, images: Tensor) -> Tensor:
         trunk = copy.deepcopy(self.encoder_q)

@@ -205,8 +205,9 @@ def load(name: str) -> Config:
 def test_there_is_a_row_for_every_config():
     folders = {name.split("/")[0] for name in RECIPES}
     paths = [path for folder in folders for path in (CONFIGS / folder).glob("*.py")]
-    # No figure is published for 20 epochs.
+    # No figure is published for 20 epochs. BCL's recipes have a table of their own.
     names = {f"{path.parent.name}/{path.stem}" for path in paths if path.stem[-4:] != "_20e"}
+    names = {name for name in names if not name.split("/")[1].startswith("bcl")}
     assert names == RECIPES.keys()
 
 
@@ -518,8 +519,9 @@ def shrunk(config: Config) -> Config:
     if backbone.type == "ResNeXt":
         backbone.groups = 2
     (views,) = config.train_dataloader.dataset.pipeline
-    for view in views.views:
-        view[1].size = IMAGE_SIZE
+    for view in [*views.views, views.get("classification")]:
+        if view is not None:
+            view[1].size = IMAGE_SIZE
     return config
 
 

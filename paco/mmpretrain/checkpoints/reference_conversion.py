@@ -1,28 +1,50 @@
 """Checkpoints of the papers' own code, brought into a classifier of ours."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 from mmpretrain.models import ImageClassifier
 from torch import Tensor
 
-from ..models.heads.paco_head import PaCoHead
+from ..models.heads.contrast_head import ContrastHead
 from ..naming import named
 
 __all__ = ["convert_reference_state"]
 
-# Parts of the reference's model and of ours; the first prefix that fits a name counts.
-_PLACES = {
-    "encoder_q.fc.": "head.projector.",
-    "encoder_q.": "backbone.",
-    "encoder_k.fc.": "key_encoder.encoder.projector.",
-    "encoder_k.": "key_encoder.encoder.backbone.",
-    "linear.": "head.step.centers.",
-    "queue.": "head.step.queue.",
-}
-# A trailing copy of ``linear`` that the reference updates but computes nothing with.
-_UNUSED = ("linear_k.",)
-_TRAINING_ONLY = ("encoder_q.fc.", "encoder_k.", "queue.")
+
+class _Layout(NamedTuple):
+    """How the model of a reference names its parts."""
+
+    places: dict[str, str]  # its prefixes and ours; the first that fits a name counts
+    training_only: tuple[str, ...]
+    unused: tuple[str, ...] = ()
+
+
+_PACO = _Layout(
+    {
+        "encoder_q.fc.": "head.projector.",
+        "encoder_q.": "backbone.",
+        "encoder_k.fc.": "key_encoder.encoder.projector.",
+        "encoder_k.": "key_encoder.encoder.backbone.",
+        "linear.": "head.step.centers.",
+        "queue.": "head.step.queue.",
+    },
+    training_only=("encoder_q.fc.", "encoder_k.", "queue."),
+    # A trailing copy of ``linear`` that the reference updates but computes nothing with.
+    unused=("linear_k.",),
+)
+_BCL = _Layout(
+    {
+        "encoder.": "backbone.",
+        "head.": "head.projector.",
+        "head_fc.": "head.prototype_projector.",
+        "fc.": "head.centers.",
+    },
+    training_only=("head.", "head_fc."),
+)
+_CENTERS = ("linear.", "fc.")
+_BCL_SCALE = 30  # of its cosine classifier
 
 
 def convert_reference_state(
@@ -36,7 +58,11 @@ def convert_reference_state(
     ImageNet backbones are torchvision's; of CIFAR's, ResNet-32 is :class:`SmallImageResNet` and
     ResNet-50 the toolbox's ``ResNet_CIFAR``.
 
-    A :class:`PaCoClassifier` takes everything, any other linear classifier backbone and centers.
+    Or it is github.com/FlamieZhu/Balanced-Contrastive-Learning, whose model has an ``encoder``
+    (torchvision's), projectors ``head`` and ``head_fc`` and a classifier ``fc``: a cosine with
+    scale 30, whose weight lies transposed, or a linear one.
+
+    A :class:`PaCoClassifier` takes everything, any other classifier backbone and centers.
     The prior is not in a checkpoint of the reference; :class:`ClassCountsHook` sets it as ever.
     Nor does one say that pooled features were scaled to unit length (``--normalize``, which no
     published recipe uses): the logits of such a model differ.
@@ -51,22 +77,29 @@ def convert_reference_state(
 
     Raises:
         ValueError: For tensors of either side without a counterpart or with one of another shape,
-            naming the first of them, and for cosine centers, which the reference does not have.
+            naming the first of them, and where one side's classifier is a cosine with a scale, and
+            the other's is linear or has another scale.
     """
-    if getattr(getattr(model.head, "centers", None), "scale", None) is not None:
-        raise ValueError(
-            "the reference's class centers are linear, and the config's are cosines with a scale"
-        )
     if all(name.startswith("module.") for name in state):
         state = {name.removeprefix("module."): value for name, value in state.items()}
-    state = _with_queue_of_ours(state)
+    is_bcl = any(name.startswith("head_fc.") for name in state)
+    state, scale = _with_centers_of_ours(state) if is_bcl else (_with_queue_of_ours(state), None)
+    ours_scale = getattr(getattr(model.head, "centers", None), "scale", None)
+    if ours_scale != scale:
+        theirs, mine = (
+            "linear" if s is None else f"cosines with scale {s:g}" for s in (scale, ours_scale)
+        )
+        raise ValueError(f"the reference's class centers are {theirs}, and the config's {mine}")
+    layout = _BCL if is_bcl else _PACO
     ours = model.state_dict()
-    skipped = _UNUSED if isinstance(model.head, PaCoHead) else _UNUSED + _TRAINING_ONLY
+    skipped = layout.unused
+    if not isinstance(model.head, ContrastHead):
+        skipped += layout.training_only
     unused = [name for name in state if name.startswith(skipped)]
 
     converted, unknown, misshapen = {}, [], []
     for name in state.keys() - set(unused):
-        place = _place(name, ours)
+        place = _place(name, layout, ours)
         if place not in ours:
             unknown.append(name)
             continue
@@ -89,10 +122,10 @@ def convert_reference_state(
     return ours | converted, unused
 
 
-def _place(name: str, ours: Mapping[str, Tensor]) -> str | None:
-    for part, place in _PLACES.items():
+def _place(name: str, layout: _Layout, ours: Mapping[str, Tensor]) -> str | None:
+    for part, place in layout.places.items():
         if name.startswith(part):
-            if part == "linear.":
+            if part in _CENTERS:
                 # A PaCoHead, a ClassCentersHead, the toolbox's own linear head.
                 heads = ("head.step.centers.", "head.centers.", "head.fc.")
                 place = next((head for head in heads if f"{head}weight" in ours), place)
@@ -100,6 +133,15 @@ def _place(name: str, ours: Mapping[str, Tensor]) -> str | None:
             # The toolbox's ResNets, of which the reference's for CIFAR is one, call it this.
             return place if place in ours else place.replace(".shortcut.", ".downsample.")
     return None
+
+
+def _with_centers_of_ours(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], float | None]:
+    """The cosine classifier's weight as [C, F], and its scale; None where it is linear."""
+    state = dict(state)
+    if "fc.bias" in state or "fc.weight" not in state:
+        return state, None
+    state["fc.weight"] = state["fc.weight"].T.contiguous()
+    return state, _BCL_SCALE
 
 
 def _with_queue_of_ours(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@ import pytest
 import torch
 import torchvision
 from helpers.digits_runs import CONFIGS
-from helpers.reference_layout import CifarResNet, ReferenceModel
+from helpers.reference_layout import BCLReferenceModel, CifarResNet, ReferenceModel
 from mmengine.config import Config
 from mmpretrain.models import ImageClassifier
 from mmpretrain.registry import MODELS
@@ -181,5 +181,86 @@ def test_paco_is_not_gpaco(gpaco):
 
 
 def test_cosine_centers_are_an_error():
-    with pytest.raises(ValueError, match="cosine"):
+    message = "class centers are linear, and the config's cosines with scale 20"
+    with pytest.raises(ValueError, match=message):
         convert_reference_state(reference_model().state_dict(), paco_model(scale=20.0))
+
+
+# ---- BCL -----------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def check_bcl(reference: BCLReferenceModel, model: ImageClassifier, size: int) -> None:
+    state = {f"module.{name}": value for name, value in reference.state_dict().items()}
+    converted, unused = convert_reference_state(state, model)
+    assert unused == []
+    model.load_state_dict(converted)
+    images = torch.randn(3, 3, size, size)
+    pooled = reference.encoder(images)
+    assert_equal_to_1e_5(model(images), reference.fc(pooled))
+    assert_equal_to_1e_5(model.head.projector(pooled), reference.head(pooled))
+    prototypes = model.head.prototype_projector(model.head.centers.weight)
+    assert_equal_to_1e_5(prototypes, reference.prototypes())
+
+
+def bcl_model(**head) -> ImageClassifier:
+    projector = dict(type="Projector", num_layers=2, norm=True)
+    config = dict(
+        type="PaCoClassifier",
+        backbone=CIFAR,
+        neck=dict(type="GlobalAveragePooling"),
+        head=dict(
+            type="BCLHead",
+            num_classes=NUM_CLASSES,
+            in_channels=64,
+            feat_channels=DIM,
+            projector=projector,
+            prototype_projector=projector,
+            contrast_loss=dict(type="BCLLoss", temperature=0.1),
+            classification_weight=1.0,
+            contrast_weight=1.0,
+            **head,
+        ),
+        momentum=None,
+    )
+    return MODELS.build(config).eval()
+
+
+@pytest.mark.parametrize("cosine", [True, False])
+def test_bcl(cosine):
+    reference = BCLReferenceModel(CifarResNet(2, DIM), NUM_CLASSES, cosine)
+    check_bcl(reference, bcl_model(scale=30.0 if cosine else None), size=32)
+
+
+def test_the_published_recipe_of_bcl():
+    config = Config.fromfile(CONFIGS / "imagenet_lt" / "bcl_x50.py")
+    encoder = torchvision.models.resnext50_32x4d(num_classes=1024)
+    reference = BCLReferenceModel(encoder, 1000, cosine=True)
+    check_bcl(reference, MODELS.build(config.model).eval(), size=64)
+
+
+@torch.no_grad()
+def test_a_plain_classifier_takes_backbone_and_centers_of_bcl():
+    reference = BCLReferenceModel(CifarResNet(2, DIM), NUM_CLASSES, cosine=True)
+    head = dict(type="ClassCentersHead", num_classes=NUM_CLASSES, in_channels=64, scale=30.0)
+    neck = dict(type="GlobalAveragePooling")
+    model = ImageClassifier(backbone=CIFAR, neck=neck, head=head).eval()
+    converted, unused = convert_reference_state(reference.state_dict(), model)
+    model.load_state_dict(converted)
+    images = torch.randn(3, 3, 32, 32)
+    assert_equal_to_1e_5(model(images), reference.fc(reference.encoder(images)))
+    assert {name.split(".")[0] for name in unused} == {"head", "head_fc"}
+
+
+@pytest.mark.parametrize(
+    ("cosine", "scale", "message"),
+    [
+        (True, 16.0, "are cosines with scale 30, and the config's cosines with scale 16"),
+        (True, None, "are cosines with scale 30, and the config's linear"),
+        (False, 30.0, "are linear, and the config's cosines with scale 30"),
+    ],
+)
+def test_another_classifier_than_the_checkpoint_s_is_an_error(cosine, scale, message):
+    reference = BCLReferenceModel(CifarResNet(2, DIM), NUM_CLASSES, cosine)
+    with pytest.raises(ValueError, match=f"class centers {message}"):
+        convert_reference_state(reference.state_dict(), bcl_model(scale=scale))

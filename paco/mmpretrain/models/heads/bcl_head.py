@@ -28,7 +28,8 @@ class BCLHead(ContrastHead):
         total = a CE(center logits of the classification view) + b BCL(contrast views, prototypes)
 
     One encoder serves all views (``momentum=None`` in the :class:`PaCoClassifier`). At inference
-    only the class centers are used.
+    only the class centers are used. With a ``scale`` these start from random directions of unit
+    length, as the published ones do.
 
     Args:
         num_classes (int): C, the number of classes.
@@ -69,6 +70,9 @@ class BCLHead(ContrastHead):
             dict(in_channels=in_channels, out_channels=feat_channels, **prototype_projector)
         )
         self.contrast_loss = MODELS.build(contrast_loss)
+        if self.centers.scale is not None:  # as published: the prototypes see the weights' length
+            weight = torch.empty_like(self.centers.weight).uniform_(-1, 1)
+            self.centers.weight.data.copy_(F.normalize(weight, dim=1))
         self.classification_weight = float(classification_weight)
         self.contrast_weight = float(contrast_weight)
 
