@@ -4,7 +4,8 @@
 # make lint             formatting, Python's static checks and types; make format mends the first
 # make tidy             clang-tidy, the static checks of C++: minutes
 # make docs             the Python reference, into build/docs
-# make test-sanitize    the C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer
+# make test-sanitize    the C++ tests and random problems under AddressSanitizer and
+#                       UndefinedBehaviorSanitizer
 # make test-cuda-build  builds libpaco with its CUDA kernels and tests what needs no GPU
 # make test-cuda        the tests that need a GPU, and compute-sanitizer on some of them
 # make bench-cuda       the benchmarks on a GPU, into benchmarks/results (DATA=data/cifar100)
@@ -64,6 +65,18 @@ test-sanitize: .venv/paco
 	    -DCMAKE_BUILD_TYPE=RelWithDebInfo $(CMAKE_PREFIXES) $(CMAKE_PYTHON)
 	$(BIN)/cmake --build $(BUILD)/sanitize --target paco_tests paco_kernel_tests train --parallel $(MAX_JOBS)
 	$(BIN)/ctest --test-dir $(BUILD)/sanitize --output-on-failure
+	rm -rf $(BUILD)/sanitize-python && mkdir $(BUILD)/sanitize-python
+	cp -r paco $(BUILD)/sanitize-python
+	cp $(BUILD)/sanitize/libpaco.so $(BUILD)/sanitize-python/paco/lib
+	for capability in default avx2 avx512 avx512_bf16; do \
+	    PACO_CPU_CAPABILITY=$$capability PYTHONPATH=$(BUILD)/sanitize-python $(SANITIZER_FIRST) \
+	        $(BIN)/python tests/ops/fuzz.py --seconds 20 $(if $(SEED),--seed $(SEED)) || exit 1; \
+	done
+
+# Python itself is not instrumented: the sanitizer has to be loaded before it, and libstdc++, whose
+# exceptions it intercepts, with it. What Python leaves behind at its end is not ours.
+SANITIZER_FIRST = LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
+    ASAN_OPTIONS=detect_leaks=0
 
 # The kernels' bodies on the host under ThreadSanitizer's eyes; then the library.
 test-cuda-build: $(BUILD)/cuda-torch/torch $(BUILD)/cuda-tools/installed

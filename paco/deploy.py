@@ -31,6 +31,11 @@ __all__ = ["Classifier", "export_classifier", "export_training_step", "load"]
 
 LARGEST_TEXT = 16 << 20  # bytes; paco-classify refuses larger ones
 
+_ANY_BATCH = (
+    "the model's forward must do the same for every value and number of images; a number of images "
+    "that it takes by len() or int(), and not as x.shape[0], is a constant in every format"
+)
+
 
 def export_classifier(
     model: nn.Module,
@@ -49,9 +54,9 @@ def export_classifier(
     - ``.onnx``: ONNX, which needs the packages onnx, onnxscript and onnxruntime.
 
     The file takes any number of images. It holds no operator of libpaco, so libtorch alone serves
-    it. It is read back and must give the model's logits on ``example`` and on a batch of another
-    size; only then it appears at ``path``. A UserWarning says where a .pt file does not survive
-    ``torch.jit.optimize_for_inference``.
+    it. It is read back and must give the model's logits on ``example``, on its first image and on
+    twice as many; only then it appears at ``path``. A UserWarning says where a .pt file does not
+    survive ``torch.jit.optimize_for_inference``.
 
     Args:
         model: images to logits, the prior left out (backbone and
@@ -92,11 +97,12 @@ def export_classifier(
             f"diverged: {', '.join(nan[:3])}{', ...' if len(nan) > 3 else ''}"
         )
     other_size = torch.cat([example.flip(0), example])
+    batches = [example, other_size, example[:1]]
     was_training = model.training
     model.eval()
     try:
         with torch.no_grad():
-            expected = [model(example), model(other_size)]
+            expected = [model(x) for x in batches]
             texts = {
                 **(metadata or {}),
                 "input_shape": ",".join(map(str, example.shape[1:])),
@@ -112,14 +118,8 @@ def export_classifier(
                 # At least two samples: torch.export takes one for a constant.
                 writers[suffix](exported, other_size, file, texts)
                 written, _ = load(file, example.device)
-                for x, y in zip([example, other_size], expected, strict=True):
-                    difference = _relative_difference(written(x), y)
-                    if not difference <= limit:
-                        raise RuntimeError(
-                            f"export_classifier: the logits of {path} for a batch {list(x.shape)} "
-                            f"differ from the model's by {difference:g} of the largest; the "
-                            "model's forward must do the same for every value and number of images"
-                        )
+                for x, y in zip(batches, expected, strict=True):
+                    difference = _require_same_logits(written, x, y, limit, Path(path))
                     largest = max(largest, difference)
             if suffix == ".pt":
                 _warn_unless_optimized_alike(path, other_size, expected[1], limit)
@@ -154,6 +154,23 @@ def export_training_step(
     with whole_file(path) as file:
         _save_torchscript(scripted, file, texts)
         _require_same_step(step, _load_torchscript(file, step.queue.features.device)[0], path)
+
+
+def _require_same_logits(
+    written: Callable[..., Tensor], images: Tensor, expected: Tensor, limit: float, path: Path
+) -> float:
+    """The relative difference of a file's logits, or a RuntimeError where it is too large."""
+    try:
+        difference = _relative_difference(written(images), expected)
+    except RuntimeError as error:
+        complaint = f"fails: {str(error).strip().splitlines()[-1]}"
+    else:
+        if difference <= limit:
+            return difference
+        complaint = f"gives logits that differ from the model's by {difference:g} of the largest"
+    raise RuntimeError(
+        f"export_classifier: {path} for a batch {list(images.shape)} {complaint}; {_ANY_BATCH}"
+    )
 
 
 def _require_same_step(
@@ -275,12 +292,16 @@ def _write_torchscript(
 def _write_aoti(
     model: nn.Module, example: Tensor, path: str | os.PathLike[str], texts: dict[str, str]
 ) -> None:
-    program = _exported_program(model, example)
+    # A convolution of fewer than 16 images has branches of its own in PyTorch. The compiler takes
+    # the branch of its example for a bound of the batch, and 2 for another, both of which hold for
+    # AOTI_RUNTIME_CHECK_INPUTS alone: the code is right for any batch.
+    images = example[torch.arange(max(16, len(example))) % len(example)]
     torch._inductor.aoti_compile_and_package(
-        program,
+        _exported_program(model, images),
         package_path=(package := io.BytesIO()),
         inductor_configs={
             "aot_inductor.metadata": texts,
+            "aot_inductor.check_lowerbound": False,
             # The threads of the process that loads it, not those of this one.
             "cpp.dynamic_threads": True,
         },
@@ -308,7 +329,12 @@ def _write_onnx(
 
 def _exported_program(model: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
     batch = {0: torch.export.Dim("batch", min=1)}
-    program = torch.export.export(model, (example,), dynamic_shapes=(batch,))
+    try:
+        program = torch.export.export(model, (example,), dynamic_shapes=(batch,))
+    except torch._dynamo.exc.UserError as error:
+        if "Constraints violated" not in str(error):
+            raise
+        raise RuntimeError(f"export_classifier: {_ANY_BATCH}") from error
     _require_no_operator_of_ours(str(program.graph))
     return program
 

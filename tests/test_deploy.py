@@ -54,7 +54,9 @@ def classifier():
 @pytest.mark.parametrize(
     ("suffix", "batch"), [(".pt", 1), (".pt", 3), (".pt2", 1), (".onnx", 1), (".onnx", 3)]
 )
-def test_classifier_file_gives_the_models_logits_and_metadata(classifier, tmp_path, suffix, batch):
+def test_classifier_file_gives_the_models_logits_and_metadata(
+    classifier, tmp_path, suffix, batch, monkeypatch
+):
     path = tmp_path / f"model{suffix}"
     metadata = {"classes": "Katze\nHund\nλ", "config": "x = 'a'\ny = \"b\""}
     difference = deploy.export_classifier(classifier, torch.randn(batch, 3, 9, 9), path, metadata)
@@ -74,6 +76,8 @@ def test_classifier_file_gives_the_models_logits_and_metadata(classifier, tmp_pa
     assert_takes_images_of_its_own_alone(loaded, classifier)
     if suffix == ".pt2":
         assert_takes_the_threads_of_its_process(path)
+        monkeypatch.setenv("AOTI_RUNTIME_CHECK_INPUTS", "1")
+        assert_checks_images_and_takes_any_number(path, classifier)
 
 
 def assert_takes_images_of_its_own_alone(loaded, model):
@@ -98,6 +102,20 @@ def assert_takes_images_of_its_own_alone(loaded, model):
     ):
         with pytest.raises(ValueError, match=r"takes float32 images \[N, 3, 9, 9\], got \["):
             loaded(images)
+
+
+def assert_checks_images_and_takes_any_number(path, model):
+    package = torch._inductor.aoti_load_package(str(path))
+    for n in (1, 15, 16, 40):
+        x = torch.randn(n, 3, 9, 9)
+        torch.testing.assert_close(package(x), model(x))
+    for images in (
+        torch.randn(2, 3, 9, 9).double(),
+        torch.randn(2, 3, 9, 8),
+        torch.randn(2, 9, 9, 3).permute(0, 3, 1, 2),
+    ):
+        with pytest.raises(RuntimeError):
+            package(images)
 
 
 def assert_takes_the_threads_of_its_process(path):
@@ -188,9 +206,28 @@ def test_classifier_whose_forward_depends_on_the_values_is_refused(classifier, t
 
     classifier.forward = forward
     (tmp_path / "model.pt").write_text("an earlier export")
-    with pytest.raises(RuntimeError, match=r"differ\s+from the model's by [0-9]"):
+    with pytest.raises(RuntimeError, match=r"differ from the model's by [0-9]"):
         deploy.export_classifier(classifier, example, tmp_path / "model.pt")
     assert [path.read_text() for path in tmp_path.iterdir()] == ["an earlier export"]
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize(
+    ("suffix", "head", "complaint"),
+    [
+        (".pt", lambda logits: logits * len(logits), "differ from the model's by .*; "),
+        (".pt", lambda logits: logits.view(len(logits), -1), "fails: .*shape.*; "),
+        (".pt2", lambda logits: logits * len(logits), "^export_classifier: "),
+        (".onnx", lambda logits: logits * len(logits), "^export_classifier: "),
+    ],
+)
+def test_a_number_of_images_that_would_be_kept_is_refused(
+    classifier, tmp_path, suffix, head, complaint
+):
+    classifier.forward = lambda x: head(classifier.centers.predict(classifier.features(x)))
+    with pytest.raises(RuntimeError, match=rf"{complaint}the model's forward .* len\(\) or int"):
+        deploy.export_classifier(classifier, torch.randn(2, 3, 9, 9), tmp_path / f"model{suffix}")
+    assert not list(tmp_path.iterdir())
 
 
 def test_classifier_of_nan_is_refused(classifier, tmp_path):

@@ -100,11 +100,12 @@ def draw(
     ax.scatter([], [], c="w", s=160, marker="*", edgecolors="k", linewidths=0.8, label="center")
     distance = np.linalg.norm(center_points[:, None] - center_points, axis=2)
     np.fill_diagonal(distance, np.inf)
+    names = fig.drawable({c: classes.names[c] for c in chosen.tolist()})
     for c, point, nearest in zip(chosen.tolist(), center_points, distance.argmin(1), strict=True):
         # The name points away from the nearest center, whose name points the other way.
         right, above = point >= center_points[nearest]
         ax.annotate(
-            classes.names[c],
+            names[c],
             point,
             xytext=(7 if right else -7, 5 if above else -5),
             textcoords="offset points",

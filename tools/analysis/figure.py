@@ -1,6 +1,8 @@
 """The look of the figures: colours that colour-blind readers can tell apart, and the PNG file."""
 
 import argparse
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib
@@ -38,6 +40,21 @@ def fonts() -> list[str]:
     """Matplotlib's own font, and behind it those of CJK that this machine has."""
     installed = {font.name for font in font_manager.fontManager.ttflist}
     return ["DejaVu Sans", *(name for name in CJK if name in installed)]
+
+
+def drawable(names: Mapping[int, str]) -> dict[int, str]:
+    """Class names by class, or the classes' numbers where no font here has the characters."""
+    known: set[int] = set()
+    for font in map(font_manager.findfont, fonts()):
+        known |= font_manager.get_font(font).get_charmap().keys()
+    without = {c for c, name in names.items() if not set(map(ord, name)) <= known}
+    if without:
+        print(
+            f"{len(without)} class names are drawn as numbers, because no font here has their "
+            "characters: install one, such as Debian's fonts-noto-cjk",
+            file=sys.stderr,
+        )
+    return {c: f"class {c}" if c in without else name for c, name in names.items()}
 
 
 matplotlib.rcParams.update(
