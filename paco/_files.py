@@ -18,7 +18,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # In a folder beside: archives hold their own name, and large models are more files than one.
+    # The folder is beside: archives hold their own name, and large models are more files than one.
     folder = path.with_name(f".{path.name}.partial")
     shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
     folder.mkdir()

@@ -221,7 +221,7 @@ def queue_enqueue_(
     torch.ops.paco.queue_enqueue_(queue, queue_labels, queue_state, keys, labels)
 
 
-# In TorchScript these names mean the operators themselves: a saved file holds calls of them and
-# no Python function, which could not be loaded, because keyword-only arguments follow defaults.
+# These names mean the operators themselves in TorchScript: a saved file holds calls of them and no
+# Python function, which could not be loaded, because keyword-only arguments follow defaults.
 for _function in (paco_loss, bcl_loss, center_logits, queue_enqueue_):
     torch.jit._builtins._register_builtin(_function, f"paco::{_function.__name__}")

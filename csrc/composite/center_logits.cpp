@@ -20,8 +20,8 @@ at::Tensor center_logits(const CenterLogitsArguments& args) {
   const auto centers = args.scale ? unit_rows(args.weight) : args.weight;
   std::optional<at::Tensor> prior;
   if (args.log_prior) prior = args.tau == 1 ? *args.log_prior : *args.log_prior * args.tau;
-  // Where nothing is in the way, the per-class terms are added to each other, [C], and then in the
-  // product's epilogue.
+  // The per-class terms, [C], are added to each other, and then in the product's epilogue, where
+  // nothing is in the way.
   const bool fused = prior && !args.scale && args.center_temperature == 1 &&
                      prior->scalar_type() == args.x.scalar_type();
   const auto per_class = fused && args.bias ? *args.bias + *prior : fused ? prior : args.bias;

@@ -244,7 +244,7 @@ PaCoLossInputGradients paco_loss_backward(const PaCoLossBackwardArguments& args)
       const int64_t size = std::min(kTileColumns, num_rows - begin);
       const auto rows = features.narrow(0, begin, size).to(dtype);
       auto pairs = at::zeros({num_anchors, size}, options);
-      // Without gamma pairs are not in L, and exp(p - L) may be beyond any number.
+      // L has no pairs in it without gamma, and exp(p - L) may be beyond any number.
       if (gamma > 0) {
         pairs = exp_below(anchors.matmul(rows.t()).div_(temperature),
                           (log_partition - std::log(gamma)).unsqueeze(1))

@@ -13,7 +13,7 @@
 namespace paco {
 namespace {
 
-// Without autograd the loss alone is computed.
+// The loss alone is computed without autograd.
 at::Tensor loss_without_grad(const PaCoLossArguments& args) {
   return paco_loss_forward(args, /*features_grad=*/false).loss;
 }

@@ -123,7 +123,7 @@ def export_classifier(folder: Path) -> None:
 
 
 def export_reference(folder: Path) -> None:
-    # Without defaults: a file may not have a keyword-only argument after them.
+    # Defaults are left out: a file may not have a keyword-only argument after them.
     for name in reference.__all__:
         graph = torch.jit.script(getattr(reference, name)).inlined_graph
         function = torch._C._create_function_from_graph(name, graph)

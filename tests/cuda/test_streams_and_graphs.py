@@ -101,7 +101,7 @@ def test_a_bad_number_gives_nan_in_tf32(rng, device, tensor_cores, name, value, 
 )
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_value_out_of_range_is_reported_by_the_next_synchronisation(change, message, dtype):
-    # In a process of its own: after a device assertion there is no more CUDA in it.
+    # The program has a process of its own: after a device assertion there is no more CUDA in it.
     program = f"""
         import torch, paco
         device = torch.device("cuda")

@@ -250,7 +250,7 @@ def lonely_anchors(beta: float, temperature: float = 0.1) -> Problem:
     )
 
 
-# What naive float32 gets wrong: one logit rounded in several ways, an anchor's own row added and
+# Naive float32 gets these wrong: one logit rounded in several ways, an anchor's own row added and
 # taken off again, sums of many numbers.
 HARD: dict[str, Callable[[], Problem]] = {
     "normal rows times 1e4": lambda: dict(
@@ -342,7 +342,7 @@ def measure(problem: Problem, device: torch.device) -> dict[str, Finding]:
         weight = largest(problem["anchor_weight"].double()) if "anchor_weight" in problem else 1.0
         scale = max(scales[name] * weight, largest(expected[name]))
         limit = torch.finfo(value.dtype)
-        # What a dtype cannot hold is right where it is the end of its range.
+        # A number that a dtype cannot hold is right where it is the end of the dtype's range.
         nearest = expected[name].clamp(limit.min, limit.max)
         allowed = 4 * plain_error[name] + rounding * scale + limit.tiny
         held = value.double().clamp(limit.min, limit.max)

@@ -6,7 +6,7 @@
 
 namespace paco::classify {
 
-/// What the command line asks for.
+/// The command line's options.
 struct Arguments {
   std::string model;
   Images images;

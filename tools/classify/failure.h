@@ -10,7 +10,7 @@ struct Failure : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// What an error says, without PyTorch's advice and its stack of C++ functions: the first sentence.
+/// The first sentence of an error, without PyTorch's advice and its stack of C++ functions.
 std::string explain(const std::exception& error);
 
 /// Writes a line to the standard error. It may quote damaged files: only what is printable gets

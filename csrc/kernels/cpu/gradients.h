@@ -110,7 +110,7 @@ void feature_gradient(const PaCoLossProblem& problem, const std::vector<T>& scal
   ClassSums<T> classes(problem.labels, problem.alpha > 0 ? num_anchors : 0, dim);
   if (problem.alpha > 0) classes.add(anchors, problem.labels, positive_scales.data(), threads);
 
-  // In T, and then in the type of the features.
+  // A gradient is summed in T, and then written in the type of the features.
   std::vector<T> buffer;
   auto* gradient = static_cast<T*>(gradients.grad_features);
   if (problem.type != kElementType<T>) {

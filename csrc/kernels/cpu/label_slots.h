@@ -31,7 +31,7 @@ class LabelSlots {
     int32_t slot = kAbsent;
   };
 
-  // Where the label is, or the free entry where it would go.
+  // The entry of the label, or the free one where it would go.
   uint64_t position(int64_t label) const {
     constexpr uint64_t kGoldenRatio = 0x9e3779b97f4a7c15;
     uint64_t at = (static_cast<uint64_t>(label) * kGoldenRatio >> 32) & mask_;

@@ -43,7 +43,7 @@ void forward(const PaCoLossProblem& problem, const PaCoLossOutput& output, const
     }
   }
   auto* const anchor_grad = static_cast<T*>(output.anchor_grad);
-  // Without gamma no exponential of a pair is needed.
+  // Exponentials of pairs are needed for gamma alone.
   std::optional<PairStream<T>> pairs;
   if (problem.gamma > 0) {
     pairs.emplace(problem, segments, anchor_grad, threads);

@@ -23,7 +23,7 @@ struct Strided {
   int64_t column_stride;
 };
 
-// What the numbers of a row are multiplied by: `own` in lanes of its class, `other` elsewhere.
+// Factors of the numbers of a row: `own` in lanes of its class, `other` elsewhere.
 template <typename T>
 struct RowFactor {
   int32_t label;

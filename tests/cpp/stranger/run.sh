@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What someone meets who uses an installed libpaco: run.sh CMAKE_PREFIX_PATH MODELS
+# Uses an installed libpaco as a stranger does: run.sh CMAKE_PREFIX_PATH MODELS
 #
 # The prefix path is that of libpaco, and then that of PyTorch. Builds examples/cpp and the programs
 # of this folder in a new folder, with a space in its name, and runs them without anything of the
@@ -45,7 +45,7 @@ run examples-release/training_step "$models/step.pt"
 run examples-release/train "$models/digits.csv" --epochs 2 --out trained.pt
 torch=$(realpath "$(cached examples-release Torch_DIR)/../../..")
 
-# As a wheel lies in site-packages: torch is beside paco, and found by itself.
+# Torch is beside paco, as in site-packages, and found by itself.
 paco=$(realpath "$(cached examples-release Paco_DIR)/../../..")
 mkdir -p "site packages/paco"
 cp -r "$paco/include" "$paco/lib" "$paco/share" "site packages/paco"

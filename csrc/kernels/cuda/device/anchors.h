@@ -183,7 +183,7 @@ PACO_DEVICE void finish_anchors(Context& context, const DeviceProblem& problem,
   auto* const anchor_grad = static_cast<float*>(output.anchor_grad);
   if (anchor_grad != nullptr) {
     const float exp_scale = pair_scale / partition;
-    // Without positives alpha / W may be any number.
+    // alpha / W may be any number where there are no positives.
     const float positive_scale = positives > 0 ? alpha / pair_weight : 0.0f;
     for (int d = thread; d < dim; d += context.num_threads()) {
       anchor_grad[anchor * dim + d] =

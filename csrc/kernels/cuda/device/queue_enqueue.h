@@ -38,7 +38,7 @@ PACO_DEVICE void copy_keys(Context& context, const QueueEnqueueProblem& problem)
   }
   if (!is_state) return;
 
-  // Where there are more keys than rows the last ones stay, so no row is written twice.
+  // The last keys stay where there are more of them than rows, so no row is written twice.
   const int64_t skipped = problem.num_keys > queue_rows ? problem.num_keys - queue_rows : 0;
   const int64_t kept = problem.num_keys - skipped;
   const int64_t first = context.block_x() * context.num_threads() + context.thread();

@@ -41,7 +41,7 @@ struct TensorCoreLayout {
   }
   PACO_HOST_DEVICE static int value_column(int slot, int lane) { return pair_column(slot, lane); }
 
-  // In units of 16 bytes, fragments of 16- and 32-bit numbers look alike: mma's k is two units.
+  // Fragments of 16- and 32-bit numbers look alike in units of 16 bytes: mma's k is two units.
   template <int kDim, typename Context>
   PACO_DEVICE static void multiply_pairs(Context& context, const Element* anchors,
                                          const Element* columns,

@@ -22,7 +22,7 @@ class BasicBlock(nn.Module):
         self.new_channels = out_channels - in_channels
 
     def forward(self, x: Tensor) -> Tensor:
-        # In place, because on a CPU a fresh activation costs as much as what is computed into it.
+        # ReLU is in place: on a CPU a fresh activation costs as much as what is computed into it.
         out = F.relu(self.bn1(self.conv1(x)), inplace=True)
         out = self.bn2(self.conv2(out))
         if self.new_channels:
