@@ -177,7 +177,7 @@ class _Step:
             data = self.model.data_preprocessor(data, training=True)
             losses = self.model(**data, mode="loss")
             loss, log_vars = self.model.parse_losses(losses)
-        # The log leaves the autograd graph behind, which would live into the next step, or the capture.
+        # The log is detached: the autograd graph would live into the next step, or the capture.
         self.log_vars = {name: value.detach() for name, value in log_vars.items()}
         loss.backward()
 
