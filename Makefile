@@ -45,8 +45,8 @@ test-python: .venv/paco .venv/dev
 	$(BIN)/pytest
 
 # The tests that depend on the toolbox, or on how paco is installed; the rest would repeat itself.
-ONEDL_TESTS = tests/mmpretrain tests/tools tests/docs/test_how_to.py tests/test_library.py \
-    tests/test_cmake_package.py
+ONEDL_TESTS = tests/mmpretrain tests/mmseg tests/tools tests/docs/test_how_to.py \
+    tests/docs/test_docstrings.py tests/test_library.py tests/test_cmake_package.py
 
 FUZZ_SECONDS ?= 60
 fuzz: .venv/paco .venv/dev
@@ -120,8 +120,9 @@ tidy: .venv/paco .venv/dev
 	$(BIN)/run-clang-tidy.py -quiet -clang-tidy-binary $(BIN)/clang-tidy -p $(BUILD)/tidy \
 	    -j $(MAX_JOBS) -extra-arg=-fno-openmp '(csrc|tools/classify|tests/cpp)/'
 
-docs: .venv/paco .venv/dev
-	$(BIN)/sphinx-build -E -W --keep-going -q docs/api $(BUILD)/docs
+# With the fork, which has every toolbox that paco has a plugin for.
+docs: .venv-onedl/paco .venv-onedl/dev
+	$(ONEDL_BIN)/sphinx-build -E -W --keep-going -q docs/api $(BUILD)/docs
 	@echo $(BUILD)/docs/index.html
 
 format: .venv/dev

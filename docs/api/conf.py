@@ -4,6 +4,7 @@ import paco
 
 # Before autodoc imports anything of the toolbox, because it mends the toolbox's imports.
 import paco.mmpretrain
+import paco.mmseg
 
 project = "libpaco"
 version = release = paco.__version__
@@ -21,7 +22,10 @@ napoleon_use_ivar = True
 # A name that cannot be found is an error, but for other projects' names, which are not here.
 nitpicky = True
 nitpick_ignore_regex = [
-    (r"py:.*", r"(torch|numpy|mmcv|mmengine|mmpretrain|collections|numbers|os|pathlib|typing)\..*"),
+    (
+        r"py:.*",
+        r"(torch|numpy|mm(cv|engine|pretrain|seg)|collections|numbers|os|pathlib|typing)\..*",
+    ),
     (r"py:class", r"optional"),
     (r"py:class", r"paco\.mmpretrain\.datasets\.cifar_lt\._LongTailed"),
 ]

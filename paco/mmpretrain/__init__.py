@@ -7,9 +7,9 @@ original packages and the maintained onedl fork, which have the same import name
 try:
     import mmengine  # noqa: F401
 
-    from . import compat
+    from paco import mmengine_compat
 
-    compat.apply()
+    mmengine_compat.apply()
 
     import mmpretrain  # noqa: F401
 except ImportError as error:

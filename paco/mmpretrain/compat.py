@@ -1,15 +1,10 @@
-"""The one place that depends on the toolbox's versions: what is mended, and what is private there.
+"""The one place that depends on the toolbox's versions: what is private there.
 
-:func:`apply` mends what the toolbox meets beside newer wheels, until the versions named here are
-gone. It has to run in every process before anything imports the toolbox, so ``paco.mmpretrain``
-calls it first of all, and a command line imports ``paco.mmpretrain`` before ``mmengine``. Where
-nothing is broken it changes nothing that a user could see.
-
-The other functions touch attributes whose names begin with an underscore. They are there in
-mmengine 0.10.7 and mmpretrain 1.2.0, and in onedl-mmengine 0.10.12 and onedl-mmpretrain 1.3.6.
+These functions touch attributes whose names begin with an underscore. They are there in mmengine
+0.10.7 and mmpretrain 1.2.0, and in onedl-mmengine 0.10.12 and onedl-mmpretrain 1.3.6. What is
+mended for every toolbox is in :mod:`paco.mmengine_compat`.
 """
 
-import pickle
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -24,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "accumulated_batches",
-    "apply",
     "class_names",
     "count_epoch",
     "count_iteration",
@@ -37,59 +31,6 @@ __all__ = [
     "set_class_names",
     "set_dataset_meta",
 ]
-
-
-def apply() -> None:
-    """Makes torchvision importable and mmengine's checkpoints loadable."""
-    from paco import torchvision_compat  # noqa: F401  (mends it as it is imported)
-
-    _allow_mmengine_checkpoints()
-
-
-def _allow_mmengine_checkpoints() -> None:
-    """For mmengine 0.10 under torch >= 2.6, where torch.load defaults to ``weights_only=True``.
-
-    A checkpoint of mmengine holds its log history beside the weights. Without this, resuming,
-    testing and loading fail ("Unsupported global: mmengine.logging.history_buffer.HistoryBuffer"),
-    or, in the maintained fork, fall back to unpickling anything at all.
-    """
-    import numpy as np
-    from mmengine.logging import HistoryBuffer
-
-    def getattr_of_history_buffer(owner, name):
-        # The plain getattr would let a checkpoint reach any function of the interpreter.
-        if owner is not HistoryBuffer or name not in ("min", "max", "current", "mean"):
-            raise pickle.UnpicklingError(f"a checkpoint may not read {owner!r}.{name}")
-        return getattr(owner, name)
-
-    torch.serialization.add_safe_globals(
-        [
-            HistoryBuffer,
-            (getattr_of_history_buffer, "builtins.getattr"),
-            np.ndarray,
-            np.dtype,
-            np.dtypes.Float64DType,
-            np.dtypes.Int64DType,
-        ]
-    )
-    for value in (np.zeros(1), np.float64(0)):
-        load = value.__reduce__()[0]
-        # numpy 2 moved these two, and reads what numpy 1 wrote.
-        for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-            torch.serialization.add_safe_globals([(load, f"{module}.{load.__name__}")])
-
-    # The maintained fork allows a list for each load and forgets it afterwards: left to itself, it
-    # would allow the plain getattr, and forget what is allowed here.
-    from mmengine.runner import checkpoint
-
-    if hasattr(checkpoint, "get_torch_safe_globals"):
-        allowed = torch.serialization.get_safe_globals()
-        others = [
-            value
-            for value in checkpoint.get_torch_safe_globals()
-            if value is not getattr and value not in allowed
-        ]
-        checkpoint.get_torch_safe_globals = lambda: others
 
 
 def make_windows_exportable() -> None:

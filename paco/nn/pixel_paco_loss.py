@@ -90,7 +90,7 @@ class PixelPaCoLoss(nn.Module):
                 does it.
         """
         self._check(embeddings, seg_logits, labels)
-        classes = self._classes(labels, seg_logits)
+        classes = self.classes(labels, seg_logits)
         rows = [
             self._draw(embeddings[image], seg_logits[image], classes[image])
             for image in range(embeddings.size(0))
@@ -129,8 +129,9 @@ class PixelPaCoLoss(nn.Module):
         loss = self.loss(z, y, s, queue, queue_labels, num_valid, is_anchor)
         return loss * (z.size(0) / is_anchor.sum().clamp(min=1))
 
-    def _classes(self, labels: Tensor, seg_logits: Tensor) -> Tensor:
-        """Classes [N, H, W] of the pixels: C for an ignored one."""
+    @torch.jit.export
+    def classes(self, labels: Tensor, seg_logits: Tensor) -> Tensor:
+        """Classes [N, H, W] of the pixels of ``seg_logits``: C for an ignored one."""
         num_classes = seg_logits.size(1)
         ignored = labels == self.ignore_index
         bad = ((labels < 0) | (labels >= num_classes)) & ~ignored
