@@ -229,7 +229,7 @@ def run(
             "candidate": name,
             **asdict(timing),
         }
-        line = f"{case.shape:6}{case.form:6}{case.dtype:9}{case.threads:2} {name:9}{timing}"
+        line = f"{case.shape:9}{case.form:6}{case.dtype:9}{case.threads:2} {name:9}{timing}"
         row["times_paco"] = row["extra_mb"] = None  # where there is no such number
         if "paco" in timings:
             row["times_paco"] = timing.median_ms / timings["paco"].median_ms

@@ -27,9 +27,10 @@ class BCLHead(ContrastHead):
 
         total = a CE(center logits of the classification view) + b BCL(contrast views, prototypes)
 
-    One encoder serves all views (``momentum=None`` in the :class:`PaCoClassifier`). At inference
-    only the class centers are used. With a ``scale`` these start from random directions of unit
-    length, as the published ones do.
+    One encoder serves all views (``momentum=None`` in the :class:`PaCoClassifier`). Where several
+    processes train, each contrasts the images of its own batch. At inference only the class centers
+    are used. With a ``scale`` these start from random directions of unit length, as the published
+    ones do.
 
     Args:
         num_classes (int): C, the number of classes.
