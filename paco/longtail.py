@@ -1,5 +1,6 @@
 """Long-tailed data: class counts and their prior, synthetic tails, and the groups of the tail."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -10,6 +11,7 @@ __all__ = [
     "class_groups",
     "exponential_profile",
     "log_prior",
+    "log_target_prior",
     "long_tailed_subset",
 ]
 
@@ -54,6 +56,37 @@ def log_prior(class_counts: Tensor) -> Tensor:
             f"a minimum of {counts.min().item()} and a sum of {counts.sum().item()}"
         )
     return torch.log(counts / counts.sum() + 1e-9).float()
+
+
+def log_target_prior(target_prior: Tensor, num_classes: int) -> Tensor:
+    """log(q_c / sum q), what a known prior q of the test set adds to logits (Bayes' rule).
+
+    A class that does not occur, q_c = 0, has -inf.
+
+    Args:
+        target_prior: q, [C], probabilities or counts, each >= 0 and not all zero.
+        num_classes: C.
+
+    Returns:
+        float64 [C], on the device of ``target_prior``.
+
+    Raises:
+        ValueError: for another number of entries and for entries that are no probabilities.
+            Compiled code does not look at them, and gives NaN for all classes.
+    """
+    q = target_prior.double()
+    if q.dim() != 1 or q.numel() != num_classes:
+        raise ValueError(
+            f"log_target_prior: target_prior must be [{num_classes}], a number for each class, got "
+            f"shape {list(q.shape)}"
+        )
+    valid = (q.isfinite() & (q >= 0)).all() & q.any()
+    if not torch.compiler.is_compiling() and not bool(valid):
+        raise ValueError(
+            "log_target_prior: target_prior must be finite, >= 0 and not all zero, got "
+            f"a minimum of {q.min().item()} and a sum of {q.sum().item()}"
+        )
+    return torch.where(valid, torch.log(q / q.sum()), math.nan)
 
 
 def exponential_profile(max_count: int, num_classes: int, imbalance_factor: float) -> list[int]:

@@ -63,6 +63,44 @@ def test_log_prior_of_no_counts_is_an_error(counts, message):
         paco.log_prior(torch.as_tensor(counts))
 
 
+def test_log_target_prior():
+    q = torch.rand(20)
+    q[3] = 0
+    prior = longtail.log_target_prior(q, 20)
+    assert prior.dtype == torch.float64
+    total = math.fsum(q.tolist())
+    expected = [math.log(p / total) if p else -math.inf for p in q.tolist()]
+    assert prior.tolist() == pytest.approx(expected, rel=1e-14)
+    assert torch.equal(script(longtail.log_target_prior)(q, 20), prior)
+    # Only proportions count.
+    torch.testing.assert_close(longtail.log_target_prior(1e6 * q, 20), prior, rtol=0, atol=1e-6)
+
+
+BAD_TARGET_PRIORS = [
+    (torch.ones(2), r"must be \[3\].*shape \[2\]"),
+    (torch.ones(1), r"must be \[3\].*shape \[1\]"),
+    (torch.ones(1, 3), r"must be \[3\].*shape \[1, 3\]"),
+    (torch.tensor([0.5, 0.6, -0.1]), "-0.1"),
+    (torch.zeros(3), r"\b0\b"),
+    (torch.tensor([0.5, 0.5, math.nan]), "nan"),
+    (torch.tensor([0.5, 0.5, math.inf]), "inf"),
+]
+
+
+@pytest.mark.parametrize(("prior", "message"), BAD_TARGET_PRIORS, ids=str)
+def test_log_target_prior_of_no_probabilities_is_an_error(prior, message):
+    with pytest.raises(ValueError, match=f"^log_target_prior: target_prior.*{message}"):
+        longtail.log_target_prior(prior, 3)
+
+
+@pytest.mark.parametrize(
+    "prior", [p for p, _ in BAD_TARGET_PRIORS if p.shape == (3,)], ids=lambda p: str(p.tolist())
+)
+def test_compiled_log_target_prior_of_no_probabilities_is_nan(prior):
+    compiled = torch.compile(longtail.log_target_prior, fullgraph=True, backend="aot_eager")
+    assert compiled(prior, 3).isnan().all()
+
+
 # ---- Synthetic tails -----------------------------------------------------------------------------
 
 

@@ -1,6 +1,7 @@
 import copy
 import inspect
 import io
+import math
 import warnings
 
 import pytest
@@ -59,6 +60,7 @@ def test_every_method_scripts(name):
         *(getattr(module, name) for module in (paco.ops, reference) for name in module.__all__),
         paco.longtail.class_counts,
         paco.longtail.log_prior,
+        paco.longtail.log_target_prior,
         momentum_update_,
     ],
     ids=lambda function: f"{function.__module__}.{function.__name__}",
@@ -319,6 +321,88 @@ def test_prediction_leaves_the_prior_out(options):
     x = torch.randn(5, 6)
     expected = centers(x) - centers.tau * centers.log_prior
     torch.testing.assert_close(centers.predict(x), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("form", [lambda m: m, script], ids=["eager", "scripted"])
+@pytest.mark.parametrize("options", CENTERS, ids=str)
+def test_prediction_takes_a_target_prior_whatever_tau_is(form, options):
+    centers = draw_centers(**options)
+    x = torch.randn(5, 6)
+    q = torch.tensor([3.0, 0.0, 2.0, 5.0])
+    expected = centers.predict(x) + torch.tensor([0.3, 0.0, 0.2, 0.5]).log()
+    logits = form(centers).predict(x, q)
+    torch.testing.assert_close(logits, expected)
+    assert (logits[:, 1] == -math.inf).all()
+    step = TrainingStep(PaCoLoss(0.1, 0.2), FeatureQueue(4, 5), centers)
+    assert torch.equal(form(step).predict(x, q), logits)
+
+
+def test_prediction_keeps_its_dtype():
+    centers = draw_centers().bfloat16()
+    x = torch.randn(5, 6).bfloat16()
+    assert centers.predict(x, torch.rand(4, dtype=torch.float64)).dtype == torch.bfloat16
+
+
+def test_prediction_for_a_bad_target_prior_is_an_error():
+    with pytest.raises(ValueError, match=r"target_prior must be \[4\].* got shape \[3\]"):
+        draw_centers().predict(torch.randn(5, 6), torch.rand(3))
+    with pytest.raises(ValueError, match=r"target_prior .*>= 0.* got a minimum of -1"):
+        draw_centers().predict(torch.randn(5, 6), torch.tensor([1.0, -1.0, 1.0, 1.0]))
+
+
+@pytest.mark.parametrize("tau", [1.0, 0.5, 0.0])
+def test_a_target_prior_is_bayes_rule(tau):
+    """Centers that know the classes' densities predict the posterior of any prior.
+
+    Gaussians of one covariance I and means m_c have log p(x|c) = m_c . x - |m_c|^2 / 2 + const: a
+    linear classifier. Training with the prior leaves it free of the prior only for tau = 1, but
+    what is added at inference is the same for every tau.
+    """
+    means = torch.randn(4, 6, dtype=torch.float64)
+    centers = ClassCenters(6, 4, tau=tau).double()
+    centers.set_class_counts(torch.tensor([50, 20, 9, 2]))
+    with torch.no_grad():
+        centers.weight.copy_(means)
+        centers.bias.copy_(-0.5 * means.square().sum(1))
+    x = means[torch.randint(4, (2000,))] + torch.randn(2000, 6, dtype=torch.float64)
+    q = torch.tensor([0.1, 0.2, 0.0, 0.7], dtype=torch.float64)
+    densities = torch.distributions.MultivariateNormal(means, torch.eye(6, dtype=torch.float64))
+    joint = q * densities.log_prob(x[:, None]).exp()
+    posterior = joint / joint.sum(1, keepdim=True)
+    torch.testing.assert_close(centers.predict(x, q).softmax(1), posterior)
+    assert (centers.predict(x).softmax(1) - posterior).abs().max() > 0.1
+
+
+def test_a_trained_classifier_predicts_the_posterior_of_another_prior():
+    """Balanced softmax on data of one prior, Bayes' rule on data of another."""
+    generator = torch.Generator().manual_seed(0)
+    means = torch.tensor([[0.0, 0.0], [1.5, 0.0], [0.0, 1.5]])
+    counts, q = torch.tensor([30000, 6000, 1500]), torch.tensor([0.1, 0.2, 0.7])
+
+    def draw(numbers):
+        labels = torch.repeat_interleave(torch.arange(3), numbers)
+        return means[labels] + torch.randn(len(labels), 2, generator=generator), labels
+
+    x, labels = draw(counts)
+    centers = ClassCenters(2, 3)
+    centers.set_class_counts(counts)
+    optimizer = torch.optim.LBFGS(centers.parameters(), max_iter=100)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(centers(x), labels)
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    x, labels = draw((20000 * q).long())
+    joint = q * (-0.5 * torch.cdist(x, means).square()).exp()
+    with torch.no_grad():
+        logits = {None: centers.predict(x), "q": centers.predict(x, q), "train": centers(x)}
+    error = (logits["q"].softmax(1) - joint / joint.sum(1, keepdim=True)).abs().mean()
+    assert error < 0.01
+    accuracy = {name: (s.argmax(1) == labels).float().mean() for name, s in logits.items()}
+    assert accuracy["q"] > accuracy[None] + 0.01 and accuracy["q"] > accuracy["train"] + 0.05
 
 
 def test_prediction_without_a_prior_is_training(rng):

@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -13,7 +14,14 @@ import torch
 from mmengine.config import Config
 
 from paco import deploy
-from paco.mmpretrain import InferenceClassifier, PaCoHead, image_metadata, load_trained_model
+from paco.mmpretrain import (
+    InferenceClassifier,
+    PaCoHead,
+    compat,
+    image_metadata,
+    load_trained_model,
+)
+from paco.tools.target_prior import add_target_prior_argument, set_target_prior
 
 FILES = {
     "pt": "classifier.pt",
@@ -64,6 +72,9 @@ def export_checkpoint(args: argparse.Namespace) -> None:
     is_training_step = args.format == "training-step"
     model = load_trained_model(cfg, args.checkpoint, for_training=is_training_step)
     texts = provenance(cfg, args.checkpoint)
+    if args.target_prior:
+        prior = set_target_prior(model, args.target_prior, compat.class_names(model))
+        texts["target_prior"] = json.dumps(prior)
     if is_training_step:
         if not isinstance(model.head, PaCoHead):
             kind = type(model.head).__name__
@@ -114,10 +125,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         metavar=("C", "H", "W"),
         help="shape of an image; if unset, the one that the test pipeline makes",
     )
+    add_target_prior_argument(parser)
     command_line.add_work_dir_argument(parser, "the exported file")
     args = parser.parse_args(arguments)
     if args.bf16 and args.format not in ("pt", "pt2"):
         parser.error(f"--bf16 is for pt and pt2, not for {args.format}")
+    if args.target_prior and args.format == "training-step":
+        parser.error("--target-prior is for classifiers, not for training-step")
 
     with command_line.refusals_without_traceback("export.py"):
         export_checkpoint(args)

@@ -12,10 +12,12 @@ from paco.tools import command_line  # first: it mends the toolbox's imports
 import torch
 from mmengine import dump
 from mmengine.evaluator import DumpResults
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from paco._files import whole_file
 from paco.mmpretrain import StrictLoadingHook
+from paco.tools.target_prior import add_target_prior_argument, set_target_prior
 
 
 class DumpPredictions(DumpResults):
@@ -45,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("checkpoint", help="checkpoint file")
     command_line.add_work_dir_argument(parser, "logs")
     parser.add_argument("--out", help="file for the predictions, *.pkl, which tools/analysis reads")
+    add_target_prior_argument(parser)
     command_line.add_launcher_argument(parser)
     args = parser.parse_args(arguments)
 
@@ -57,6 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         runner = Runner.from_cfg(cfg)
         runner.register_hook(StrictLoadingHook(args.checkpoint))
         runner.load_or_resume()
+        if args.target_prior:
+            model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+            classes = runner.test_loop.dataloader.dataset.metainfo.get("classes")
+            set_target_prior(model, args.target_prior, classes)
         if args.out:
             runner.test_loop.evaluator.metrics.append(DumpPredictions(args.out))
         runner.test()

@@ -21,7 +21,8 @@ struct ClassCentersOptions {
 /// Learnable class centers, one more positive for each anchor and the classifier (PaCo, sec. 3).
 ///
 /// Training logits are (w_c . x_i + b_c) / center_temperature + tau log pi_c or, with a scale,
-/// scale cos(w_c, x_i) + tau log pi_c; the prior is left out at inference.
+/// scale cos(w_c, x_i) + tau log pi_c; the prior is left out at inference, and that of the test set
+/// may take its place.
 class PACO_API ClassCentersImpl : public torch::nn::Module {
  public:
   /// Centers for C = num_classes in the space of the pooled features, F = in_features. Throws
@@ -41,7 +42,14 @@ class PACO_API ClassCentersImpl : public torch::nn::Module {
   torch::Tensor forward(const torch::Tensor& x);
 
   /// Inference logits [A, C], the prior left out.
-  torch::Tensor predict(const torch::Tensor& x) const;
+  ///
+  /// - target_prior: q, [C], how often each class occurs where the predictions are used:
+  ///   probabilities, or numbers in their proportion, each >= 0. It adds log q, whatever tau was in
+  ///   training (Bayes' rule); a class of probability 0 gets -inf.
+  ///
+  /// Throws c10::ValueError for a prior that paco::log_target_prior refuses.
+  torch::Tensor predict(const torch::Tensor& x,
+                        const std::optional<torch::Tensor>& target_prior = std::nullopt) const;
 
   /// Converts the module, except that log_prior stays float32.
   void to(torch::Device device, torch::Dtype dtype, bool non_blocking = false) override;

@@ -19,4 +19,18 @@ at::Tensor log_prior(const at::Tensor& class_counts) {
   return (counts / total + 1e-9).log().to(at::kFloat);
 }
 
+at::Tensor log_target_prior(const at::Tensor& target_prior, int64_t num_classes) {
+  TORCH_CHECK_VALUE(target_prior.dim() == 1 && target_prior.numel() == num_classes,
+                    "log_target_prior: target_prior must be [", num_classes,
+                    "], a number for each class, got ", target_prior.sizes());
+  TORCH_CHECK_VALUE(!target_prior.is_complex(), "log_target_prior: target_prior must be real, got ",
+                    target_prior.scalar_type());
+  const auto q = target_prior.to(at::kDouble);
+  const auto valid = q.isfinite().logical_and(q >= 0).all().logical_and(q.any());
+  TORCH_CHECK_VALUE(valid.item<bool>(),
+                    "log_target_prior: target_prior must be finite, >= 0 and not all zero, got ",
+                    target_prior);
+  return (q / q.sum()).log();
+}
+
 }  // namespace paco

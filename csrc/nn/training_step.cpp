@@ -44,8 +44,9 @@ StepResult TrainingStepImpl::detailed(const torch::Tensor& queries, const torch:
   return result;
 }
 
-torch::Tensor TrainingStepImpl::predict(const torch::Tensor& pooled) const {
-  return centers->predict(pooled);
+torch::Tensor TrainingStepImpl::predict(const torch::Tensor& pooled,
+                                        const std::optional<torch::Tensor>& target_prior) const {
+  return centers->predict(pooled, target_prior);
 }
 
 }  // namespace paco::nn

@@ -3,6 +3,8 @@
 #include <torch/nn/module.h>
 #include <torch/nn/pimpl.h>
 
+#include <optional>
+
 #include "../macros.h"
 #include "class_centers.h"
 #include "feature_queue.h"
@@ -44,8 +46,9 @@ class PACO_API TrainingStepImpl : public torch::nn::Module {
   StepResult detailed(const torch::Tensor& queries, const torch::Tensor& keys,
                       const torch::Tensor& pooled, const torch::Tensor& labels);
 
-  /// Inference logits [B, C] of pooled features [B, F].
-  torch::Tensor predict(const torch::Tensor& pooled) const;
+  /// Inference logits [B, C] of pooled features [B, F]; see ClassCenters::predict.
+  torch::Tensor predict(const torch::Tensor& pooled,
+                        const std::optional<torch::Tensor>& target_prior = std::nullopt) const;
 
   PaCoLoss loss;         ///< submodule "loss"
   FeatureQueue queue;    ///< submodule "queue"

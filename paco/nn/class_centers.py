@@ -8,14 +8,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .. import ops
-from ..longtail import log_prior
+from ..longtail import log_prior, log_target_prior
 
 
 class ClassCenters(nn.Module):
     """Learnable class centers, one more positive for each anchor and the classifier (PaCo, sec. 3).
 
     Training logits are (w_c . x_i + b_c) / T_c + tau log pi_c, or with a scale
-    scale cos(w_c, x_i) + tau log pi_c; the prior is left out at inference.
+    scale cos(w_c, x_i) + tau log pi_c; the prior is left out at inference, and that of the test set
+    may take its place.
 
     Args:
         in_features: F, the width of the pooled features.
@@ -104,12 +105,26 @@ class ClassCenters(nn.Module):
         )
 
     @torch.jit.export
-    def predict(self, x: Tensor) -> Tensor:
-        """Inference logits [A, C], the prior left out; no operator of libpaco is needed."""
+    def predict(self, x: Tensor, target_prior: Tensor | None = None) -> Tensor:
+        """Inference logits [A, C], the prior left out; no operator of libpaco is needed.
+
+        Args:
+            x: pooled features [A, F].
+            target_prior: q, [C], how often each class occurs where the predictions are used:
+                probabilities, or numbers in their proportion, each >= 0. It adds log q, whatever
+                tau was in training (Bayes' rule); a class of probability 0 gets -inf.
+
+        Raises:
+            ValueError: for a prior that :func:`paco.longtail.log_target_prior` refuses.
+        """
         scale = self.scale
         if scale is not None:
-            return scale * F.linear(F.normalize(x, dim=1), F.normalize(self.weight, dim=1))
-        return F.linear(x, self.weight, self.bias) / self.center_temperature
+            logits = scale * F.linear(F.normalize(x, dim=1), F.normalize(self.weight, dim=1))
+        else:
+            logits = F.linear(x, self.weight, self.bias) / self.center_temperature
+        if target_prior is not None:
+            logits = logits + log_target_prior(target_prior, self.weight.size(0)).to(logits)
+        return logits
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "ClassCenters":
         log_prior = self.log_prior

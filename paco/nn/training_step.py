@@ -110,6 +110,6 @@ class TrainingStep(nn.Module):
         return StepResult(loss, features, center_logits)
 
     @torch.jit.export
-    def predict(self, pooled: Tensor) -> Tensor:
-        """Inference logits [B, C] of pooled features [B, F]."""
-        return self.centers.predict(pooled)
+    def predict(self, pooled: Tensor, target_prior: Tensor | None = None) -> Tensor:
+        """Inference logits [B, C] of pooled features [B, F]; see :meth:`ClassCenters.predict`."""
+        return self.centers.predict(pooled, target_prior)

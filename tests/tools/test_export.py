@@ -1,6 +1,7 @@
 """Each format of tools/export.py, from the command line to a file that does what the model does."""
 
 import hashlib
+import json
 from importlib import metadata
 from pathlib import Path
 
@@ -79,6 +80,30 @@ def test_the_exported_classifier_is_the_model(
     assert texts["classes"].split() == list("0123456789")
     assert texts["channels"] == "GRAY"
     assert texts["input_shape"] == "1,8,8"
+
+
+@pytest.mark.parametrize("options", [(), ("--bf16",), ("--format", "pt2"), ("--format", "onnx")])
+def test_the_target_prior_is_in_the_file(checkpoint, tmp_path, options):
+    prior = tmp_path / "prior.json"
+    q = [5, 0, 1, 2, 3, 4, 1.5, 2, 0.5, 1]
+    prior.write_text(json.dumps(q))
+    arguments = ("--shape", 1, 8, 8, "--work-dir", tmp_path, "--target-prior", prior, *options)
+    run(checkpoint, *arguments)
+    (file,) = tmp_path.glob("classifier.*")
+    classifier, texts = deploy.load(file)
+    assert json.loads(texts["target_prior"]) == pytest.approx([x / 20 for x in q])
+    model = get_model(str(CONFIG), pretrained=str(checkpoint)).eval()
+    images = torch.randn(5, 1, 8, 8)
+    with torch.no_grad():
+        expected = model(images) + (torch.tensor(q) / 20).log()
+    tolerance = 0.05 if "--bf16" in options else 1e-5
+    torch.testing.assert_close(classifier(images), expected, rtol=tolerance, atol=tolerance)
+
+
+def test_a_training_step_takes_no_target_prior(checkpoint, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        run(checkpoint, "--format", "training-step", "--target-prior", tmp_path / "prior.json")
+    assert "--target-prior is for classifiers" in capsys.readouterr().err
 
 
 def test_the_exported_training_step_is_the_heads(checkpoint, tmp_path, capsys):

@@ -1,5 +1,6 @@
 """tools/test.py --out, in this process, on a model that was not trained."""
 
+import json
 import pickle
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from helpers.digits_runs import CONFIGS
 from mmpretrain import get_model
 
 from paco.tools import test as tool
+from paco.tools.target_prior import set_target_prior
 
 CONFIG = CONFIGS / "digits_lt" / "balanced_softmax.py"
 
@@ -42,6 +44,58 @@ def test_the_predictions_are_those_of_the_metrics(checkpoint, tmp_path):
     assert f"long_tail/top1: {100 * correct:.4f}" in log.read_text()
     # Each image has its own tensors; as views they would bring the batch's along, 600 times.
     assert out.stat().st_size < 2000 * len(samples)
+
+
+def test_a_target_prior_is_that_of_the_predictions(checkpoint, tmp_path):
+    prior = tmp_path / "prior.json"
+    numbers = [5, 0, 1, 2, 3, 4, 1.5, 2, 1, 1]
+    names = dict(zip("0123456789", numbers, strict=True))
+    # The order of the names in the file is of no concern.
+    prior.write_text(json.dumps(dict(reversed(names.items()))))
+    scores = []
+    for options in ((), ("--target-prior", prior)):
+        out = tmp_path / "predictions.pkl"
+        run(CONFIG, checkpoint, "--work-dir", tmp_path / "work", "--out", out, *options)
+        samples = pickle.loads(out.read_bytes())
+        scores.append(torch.stack([sample["pred_score"] for sample in samples]))
+    joint = scores[0].double() * torch.tensor(numbers)
+    expected = joint / joint.sum(dim=1, keepdim=True)
+    torch.testing.assert_close(scores[1].double(), expected, rtol=1e-5, atol=1e-7)
+    assert (scores[1][:, 1] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[1,\n 2,, 3]", "prior.json, line 2: no JSON"),
+        ("[1, 2]", "a number for each of 10 classes, got 2"),
+        ("3", "a number for each of 10 classes, got 3"),
+        (json.dumps([1] * 9 + [-0.5]), r"class 9 \(9\) must have a finite number >= 0, got -0.5"),
+        (json.dumps([1] * 9 + [True]), r"class 9 \(9\) .* got true"),
+        (json.dumps([1] * 9 + ["a"]), r"class 9 \(9\) .* got \"a\""),
+        ("[1, NaN, 1, 1, 1, 1, 1, 1, 1, 1]", r"class 1 \(1\) .* got NaN"),
+        ("[1, Infinity, 1, 1, 1, 1, 1, 1, 1, 1]", r"class 1 \(1\) .* got Infinity"),
+        (json.dumps([0] * 10), "some class must have a number above 0"),
+        (json.dumps({str(c): 1 for c in range(9)}), "no number for the class 9"),
+        (json.dumps({str(c): 1 for c in range(11)}), "no such class of the model: 10"),
+        ('{"1": 1, "1": 2}', "a class more than once: 1"),
+        (None, "No such file"),
+    ],
+)
+def test_a_file_that_is_no_target_prior_is_refused(content, message, checkpoint, tmp_path):
+    prior = tmp_path / "prior.json"
+    if content is not None:
+        prior.write_text(content)
+    model = get_model(str(CONFIG))
+    with pytest.raises(ValueError, match=rf"prior\.json.*{message.removeprefix('prior.json')}"):
+        set_target_prior(model, prior, list("0123456789"))
+    assert model.head.log_target_prior is None
+
+
+def test_a_target_prior_that_is_refused_ends_the_test_in_a_sentence(checkpoint, tmp_path):
+    options = ("--work-dir", tmp_path / "work", "--target-prior", tmp_path / "none.json")
+    with pytest.raises(SystemExit, match=r"test\.py: .*none\.json"):
+        run(CONFIG, checkpoint, *options)
 
 
 def test_a_checkpoint_of_another_model_is_refused(checkpoint, tmp_path):

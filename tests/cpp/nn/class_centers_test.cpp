@@ -20,6 +20,16 @@ TEST(ClassCenters, TrainWithThePriorAndPredictWithout) {
   EXPECT_TRUE(torch::allclose(centers->predict(x), plain / 0.5, 1e-5, 1e-6));
 }
 
+TEST(ClassCenters, PredictForATargetPrior) {
+  ClassCenters centers(5, 3, ClassCentersOptions{.tau = 2});
+  centers->set_class_counts(torch::tensor({90, 9, 1}));
+  const torch::Tensor x = torch::randn({4, 5});
+  const torch::Tensor q = torch::tensor({1.0, 0.0, 3.0});
+  const torch::Tensor expected = centers->predict(x) + torch::tensor({0.25F, 0.0F, 0.75F}).log();
+  EXPECT_TRUE(torch::allclose(centers->predict(x, q), expected, 1e-5, 1e-6));
+  EXPECT_THROW(centers->predict(x, torch::ones({4})), c10::ValueError);
+}
+
 TEST(ClassCenters, EqualCountsAreNoPrior) {
   ClassCenters centers(5, 3);
   centers->set_class_counts(torch::tensor({90, 9, 1}));

@@ -19,5 +19,19 @@ TEST(LogPrior, RefusesCountsThatAreNone) {
   EXPECT_THROW(log_prior(torch::zeros({3})), c10::ValueError);
 }
 
+TEST(LogTargetPrior, IsTheLogarithmOfTheShares) {
+  const torch::Tensor prior = log_target_prior(torch::tensor({6, 3, 1, 0}), 4);
+  const torch::Tensor expected = torch::log(torch::tensor({0.6, 0.3, 0.1, 0.0}, torch::kFloat64));
+  EXPECT_TRUE(prior.equal(expected));
+}
+
+TEST(LogTargetPrior, RefusesWhatIsNoPrior) {
+  EXPECT_THROW(log_target_prior(torch::ones({3}), 4), c10::ValueError);
+  EXPECT_THROW(log_target_prior(torch::ones({1, 3}), 3), c10::ValueError);
+  EXPECT_THROW(log_target_prior(torch::zeros({3}), 3), c10::ValueError);
+  EXPECT_THROW(log_target_prior(torch::tensor({1, -1}), 2), c10::ValueError);
+  EXPECT_THROW(log_target_prior(torch::tensor({1.0, 1.0 / 0.0}), 2), c10::ValueError);
+}
+
 }  // namespace
 }  // namespace paco

@@ -14,7 +14,8 @@ compat.make_windows_exportable()
 class InferenceClassifier(nn.Module):
     """Backbone, neck and class centers of a classifier, for export.
 
-    Its logits are those of the classifier in tensor mode. The prior, and PaCo's key encoder,
+    Its logits are those of the classifier in tensor mode, with the head's target prior if it has
+    one. The prior of the training set, and PaCo's key encoder,
     projector and queue, serve training alone and stay behind.
 
     Args:
@@ -34,6 +35,7 @@ class InferenceClassifier(nn.Module):
         self.backbone = model.backbone
         self.neck = model.neck
         self.centers = model.head.centers
+        self.register_buffer("log_target_prior", model.head.log_target_prior)
         # A new module is in training mode, and so would be its parts once that mode is restored.
         self.train(model.training)
 
@@ -42,4 +44,7 @@ class InferenceClassifier(nn.Module):
         feats = self.backbone(images)
         if self.neck is not None:
             feats = self.neck(feats)
-        return self.centers.predict(feats[-1])
+        logits = self.centers.predict(feats[-1])
+        if self.log_target_prior is not None:
+            logits = logits + self.log_target_prior.to(logits.dtype)
+        return logits

@@ -7,6 +7,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
+from paco.longtail import log_target_prior
 from paco.nn import ClassCenters
 
 __all__ = ["ClassCentersHead", "labels_of"]
@@ -45,6 +46,7 @@ class ClassCentersHead(ClsHead):
     """
 
     centers: ClassCenters
+    log_target_prior: Tensor | None
 
     def __init__(
         self,
@@ -67,6 +69,7 @@ class ClassCentersHead(ClsHead):
             scale=scale,
         )
         self.prior = prior
+        self.register_buffer("log_target_prior", None, persistent=False)
         self._knows_class_counts = False
         self.register_load_state_dict_pre_hook(_take_the_centers_of_either_head)
 
@@ -86,6 +89,22 @@ class ClassCentersHead(ClsHead):
             self.centers.set_class_counts(class_counts)
         self._knows_class_counts = True
 
+    def set_target_prior(self, target_prior: Tensor | None) -> None:
+        """Predicts from now on for data in which class c has the probability ``target_prior[c]``.
+
+        Training is left as it is, and so are checkpoints.
+
+        Args:
+            target_prior: [C], see :meth:`paco.nn.ClassCenters.predict`; None for no prior.
+
+        Raises:
+            ValueError: For a prior that :func:`paco.longtail.log_target_prior` refuses.
+        """
+        weight = self.centers.weight
+        if target_prior is not None:
+            target_prior = log_target_prior(target_prior, len(weight)).to(weight)
+        self.log_target_prior = target_prior
+
     def require_class_counts(self) -> None:
         """Fails where the training logits would lack the prior."""
         if self.prior and not self._knows_class_counts:
@@ -96,8 +115,11 @@ class ClassCentersHead(ClsHead):
             )
 
     def forward(self, feats: tuple[Tensor]) -> Tensor:
-        """Inference logits [N, C], the prior left out."""
-        return self.centers.predict(self.pre_logits(feats))
+        """Inference logits [N, C], the training set's prior left out, and a target prior added."""
+        logits = self.centers.predict(self.pre_logits(feats))
+        if self.log_target_prior is not None:
+            logits = logits + self.log_target_prior.to(logits.dtype)
+        return logits
 
     def loss(self, feats: tuple[Tensor], data_samples: list[DataSample] | Tensor, **kwargs) -> dict:
         """The loss of a batch, and with ``cal_acc`` its accuracy.

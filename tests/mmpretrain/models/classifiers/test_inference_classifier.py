@@ -20,6 +20,16 @@ def test_it_gives_the_logits_of_the_classifier_and_leaves_training_behind():
     assert kept == {"backbone", "centers"}
 
 
+def test_it_keeps_the_target_prior():
+    model = build(model_config())
+    model.eval()
+    model.head.set_target_prior(torch.tensor([1.0, 0.0, 2.0, 3.0, 4.0]))
+    inference = InferenceClassifier(model)
+    images = torch.randn(3, 1, 8, 8)
+    torch.testing.assert_close(inference(images), model(images))
+    assert (inference(images)[:, 1] == -torch.inf).all()
+
+
 def test_without_a_neck():
     model = build(model_config())
     model.eval()

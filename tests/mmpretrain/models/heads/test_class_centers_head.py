@@ -51,6 +51,28 @@ def test_it_predicts_without_the_prior(form):
             assert sample.pred_label.item() == row.argmax().item()
 
 
+@pytest.mark.parametrize("form", [{}, {"tau": 0.5}, {"scale": 20.0}], ids=str)
+def test_it_predicts_for_a_target_prior(form):
+    head = build_head(**form)
+    head.set_class_counts(COUNTS)
+    feats, samples, _ = batch()
+    plain, loss = head(feats), head.loss(feats, samples)["loss"]
+    names = head.state_dict().keys()
+    q = torch.tensor([0.5, 0.0, 0.25, 0.25])
+    head.set_target_prior(4 * q)
+    torch.testing.assert_close(head(feats), head.centers.predict(*feats, q))
+    torch.testing.assert_close(head(feats), plain + q.log())
+    for sample, row in zip(head.predict(feats, samples), plain + q.log(), strict=True):
+        torch.testing.assert_close(sample.pred_score, row.softmax(0))
+        assert sample.pred_score[1] == 0
+    assert torch.equal(head.loss(feats, samples)["loss"], loss)
+    assert head.state_dict().keys() == names
+    head.set_target_prior(None)
+    assert torch.equal(head(feats), plain)
+    with pytest.raises(ValueError, match=r"target_prior must be \[4\].* got shape \[3\]"):
+        head.set_target_prior(torch.ones(3))
+
+
 def test_a_prior_without_class_counts_is_an_error():
     feats, samples, _ = batch()
     with pytest.raises(RuntimeError, match="ClassCountsHook"):
