@@ -9,6 +9,7 @@ from torch import Tensor
 __all__ = [
     "class_counts",
     "class_groups",
+    "effective_number_weights",
     "exponential_profile",
     "log_prior",
     "log_target_prior",
@@ -87,6 +88,42 @@ def log_target_prior(target_prior: Tensor, num_classes: int) -> Tensor:
             f"a minimum of {q.min().item()} and a sum of {q.sum().item()}"
         )
     return torch.where(valid, torch.log(q / q.sum()), math.nan)
+
+
+def effective_number_weights(class_counts: Tensor, beta: float) -> Tensor:
+    """(1 - beta) / (1 - beta^n_c), scaled to a mean of 1 over the classes.
+
+    The inverse of the effective number of samples (Cui et al., "Class-Balanced Loss Based on
+    Effective Number of Samples", CVPR 2019, eq. 3): beta = 0 weighs all classes alike, beta near 1
+    by 1 / n_c.
+
+    Args:
+        class_counts: n, [C], each at least 1.
+        beta: in [0, 1).
+
+    Returns:
+        float32 [C], on the device of ``class_counts``.
+
+    Raises:
+        ValueError: for a bad argument.
+    """
+    counts = class_counts.double()
+    if not 0 <= beta < 1:
+        raise ValueError(f"effective_number_weights: beta must lie in [0, 1), got {beta}")
+    if counts.dim() != 1 or counts.numel() == 0:
+        raise ValueError(
+            "effective_number_weights: class_counts must be [C] with C >= 1, got shape "
+            f"{list(counts.shape)}"
+        )
+    if not bool(counts.isfinite().all()) or not bool((counts >= 1).all()):
+        raise ValueError(
+            "effective_number_weights: class_counts must be finite and at least 1, got "
+            f"a minimum of {counts.min().item()} and a sum of {counts.sum().item()}"
+        )
+    weights = torch.ones_like(counts)
+    if beta > 0:
+        weights = -1 / torch.expm1(counts * math.log(beta))
+    return (weights / weights.mean()).float()
 
 
 def exponential_profile(max_count: int, num_classes: int, imbalance_factor: float) -> list[int]:

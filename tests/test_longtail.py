@@ -101,6 +101,32 @@ def test_compiled_log_target_prior_of_no_probabilities_is_nan(prior):
     assert compiled(prior, 3).isnan().all()
 
 
+@pytest.mark.parametrize("beta", [0.0, 0.5, 0.999999])
+def test_effective_number_weights(beta):
+    counts = torch.randint(1, 5000, (20,))
+    counts[0] = 1
+    expected = [(1 - beta) / (1 - beta**n) for n in counts.tolist()]
+    mean = sum(expected) / 20
+    weights = longtail.effective_number_weights(counts, beta)
+    assert weights.dtype == torch.float32
+    assert weights.tolist() == pytest.approx([x / mean for x in expected], rel=1e-5)
+    assert torch.equal(script(longtail.effective_number_weights)(counts, beta), weights)
+
+
+@pytest.mark.parametrize(
+    ("counts", "beta", "message"),
+    [
+        ([1, 2], 1.0, r"beta must lie in \[0, 1\), got 1"),
+        ([1, 0], 0.9, "class_counts .* a minimum of 0"),
+        ([], 0.9, r"class_counts .*\[0\]"),
+        ([1.0, math.inf], 0.9, "class_counts .*inf"),
+    ],
+)
+def test_effective_number_weights_of_a_bad_argument_are_an_error(counts, beta, message):
+    with pytest.raises(ValueError, match=f"^effective_number_weights: {message}"):
+        longtail.effective_number_weights(torch.tensor(counts), beta)
+
+
 # ---- Synthetic tails -----------------------------------------------------------------------------
 
 

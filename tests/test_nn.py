@@ -61,6 +61,7 @@ def test_every_method_scripts(name):
         paco.longtail.class_counts,
         paco.longtail.log_prior,
         paco.longtail.log_target_prior,
+        paco.longtail.effective_number_weights,
         momentum_update_,
     ],
     ids=lambda function: f"{function.__module__}.{function.__name__}",

@@ -23,7 +23,9 @@ from .checkpoints.reading import CheckpointError, read_checkpoint
 from .checkpoints.reference_conversion import convert_reference_state
 from .checkpoints.strict_loading import StrictLoadingHook, load_trained_model
 from .datasets.annotated_images import AnnotatedImages, Annotation
+from .datasets.balanced_partner import WithBalancedPartner
 from .datasets.cifar_lt import CIFAR10LT, CIFAR100LT
+from .datasets.class_balanced_sampler import ClassBalancedSampler
 from .datasets.class_counts import ClassCounts, count_classes
 from .datasets.image_list import ImageList, ImageNetLT
 from .datasets.inaturalist import INaturalist
@@ -44,8 +46,10 @@ from .models.classifiers.inference_classifier import InferenceClassifier
 from .models.classifiers.paco_classifier import PaCoClassifier
 from .models.heads.bcl_head import BCLHead
 from .models.heads.class_centers_head import ClassCentersHead
+from .models.heads.concutmix_head import ConCutMixHead
 from .models.heads.contrast_head import ContrastHead, EncodedViews
 from .models.heads.paco_head import PaCoHead
+from .models.losses.class_balanced_loss import ClassBalancedLoss
 from .models.losses.multi_task_loss import MultiTaskLoss
 from .models.necks.projector import Projector
 from .models.utils.split_batch_norm import SplitBatchNorm
@@ -61,9 +65,12 @@ __all__ = [
     "BCLHead",
     "CIFAR10Policy",
     "CheckpointError",
+    "ClassBalancedLoss",
+    "ClassBalancedSampler",
     "ClassCentersHead",
     "ClassCounts",
     "ClassCountsHook",
+    "ConCutMixHead",
     "ContrastHead",
     "ContrastViews",
     "DeviceTrainLoop",
@@ -91,6 +98,7 @@ __all__ = [
     "SquareCutout",
     "StrictLoadingHook",
     "ViewsDataPreprocessor",
+    "WithBalancedPartner",
     "convert_reference_state",
     "count_classes",
     "image_metadata",

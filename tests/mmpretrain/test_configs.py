@@ -10,6 +10,8 @@ from mmpretrain.registry import DATASETS, MODELS, TRANSFORMS
 from mmpretrain.structures import DataSample
 
 PATHS = sorted([*CONFIGS.glob("digits_lt/*.py"), *CONFIGS.glob("cifar100_lt/*_20e.py")])
+# Its images have partners, as in test_concutmix_recipes.py.
+PATHS.remove(CONFIGS / "cifar100_lt" / "concutmix_if100_20e.py")
 
 
 def name_of(path: Path) -> str:
@@ -19,7 +21,9 @@ def name_of(path: Path) -> str:
 def test_there_is_a_config_for_each_method():
     names = {name_of(path) for path in PATHS}
     assert {f"digits_lt/{m}" for m in ("paco", "gpaco", "balanced_softmax", "ce")} <= names
-    assert {f"cifar100_lt/{m}_if100_20e" for m in ("paco", "balanced_softmax", "ce")} <= names
+    methods = ("paco", "balanced_softmax", "logit_adjustment", "ce")
+    baselines = ("class_balanced_sampling", "class_balanced_loss")
+    assert {f"cifar100_lt/{m}_if100_20e" for m in (*methods, *baselines)} <= names
 
 
 @pytest.mark.parametrize("path", PATHS, ids=name_of)
@@ -49,6 +53,33 @@ def test_it_takes_two_steps(path):
         losses["loss"].backward()
         optimizer.step()
         assert losses["loss"].isfinite()
+
+
+@pytest.mark.parametrize("method", ["class_balanced_sampling", "class_balanced_loss"])
+def test_a_baseline_differs_from_cross_entropy_in_one_thing(method):
+    twin, config = (
+        Config.fromfile(CONFIGS / "cifar100_lt" / f"{name}_if100_20e.py").to_dict()
+        for name in ("ce", method)
+    )
+    if method == "class_balanced_sampling":
+        assert config["train_dataloader"].pop("sampler") == dict(type="ClassBalancedSampler")
+        del twin["train_dataloader"]["sampler"]
+    else:
+        loss = dict(type="ClassBalancedLoss", beta=0.9999)
+        assert config["model"]["head"].pop("loss") == loss
+    assert config == twin
+
+
+def test_logit_adjustment_is_a_setting_of_the_centers():
+    config = Config.fromfile(CONFIGS / "cifar100_lt" / "logit_adjustment_if100_20e.py")
+    head = MODELS.build(config.model.head)
+    counts = torch.arange(100, 0, -1)
+    head.set_class_counts(counts)
+    x, w = torch.randn(5, 64), head.centers.weight
+    cosine = torch.nn.functional.cosine_similarity(x[:, None], w, dim=2)
+    expected = 30 * cosine + (counts / counts.sum()).log()
+    torch.testing.assert_close(head.centers(x), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(head((x,)), 30 * cosine, rtol=1e-4, atol=1e-4)
 
 
 def test_the_twins_see_the_anchor_view_of_paco():

@@ -191,6 +191,11 @@ RECIPES |= {
         alpha=0.5, prior=False, views="autoaug+cutout / autoaug+cutout"
     ),
 }
+LOGIT_ADJUSTMENT = ONE_VIEW._replace(lr=0.1, weight_decay=2e-4, views="crop+flip", imbalance=100)
+RECIPES |= {
+    "cifar10_lt/logit_adjustment_if100": LOGIT_ADJUSTMENT._replace(classes=10, epochs=1241),
+    "cifar100_lt/logit_adjustment_if100": LOGIT_ADJUSTMENT._replace(classes=100, epochs=1419),
+}
 LARGE_IMAGES = [name for name in RECIPES if not name.startswith("cifar")]
 SMALL_IMAGES = [name for name in RECIPES if name.startswith("cifar")]
 RESNETS = [name for name in LARGE_IMAGES if RECIPES[name].layer_decay is None]
@@ -205,9 +210,9 @@ def load(name: str) -> Config:
 def test_there_is_a_row_for_every_config():
     folders = {name.split("/")[0] for name in RECIPES}
     paths = [path for folder in folders for path in (CONFIGS / folder).glob("*.py")]
-    # No figure is published for 20 epochs. BCL's recipes have a table of their own.
+    # No figure is published for 20 epochs. BCL's and ConCutMix's have tables of their own.
     names = {f"{path.parent.name}/{path.stem}" for path in paths if path.stem[-4:] != "_20e"}
-    names = {name for name in names if not name.split("/")[1].startswith("bcl")}
+    names = {name for name in names if not name.split("/")[1].startswith(("bcl", "concutmix"))}
     assert names == RECIPES.keys()
 
 
@@ -244,7 +249,7 @@ def test_it_has_the_published_settings(name):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_it_has_the_loss_and_the_encoders_of_its_method(name):
-    method = next(m for m in CIFAR_METHODS if name.split("/")[1].startswith(m))
+    method = next((m for m in CIFAR_METHODS if name.split("/")[1].startswith(m)), None)
     model = load(name).model
     head = model.head
     if RECIPES[name].alpha is None:
@@ -278,6 +283,10 @@ def test_its_optimizer_is_sgd_with_the_published_schedule(name):
     assert config.optim_wrapper.optimizer.type == "SGD"
     assert config.optim_wrapper.optimizer.momentum == 0.9
     published = step_schedule if name in SMALL_IMAGES else cosine_schedule
+    assert config.optim_wrapper.optimizer.get("nesterov", False) == ("logit" in name)
+    if "logit" in name:
+        published = logit_adjustment_schedule
+        assert config.optim_wrapper.paramwise_cfg == dict(norm_decay_mult=0.0)
     epochs = config.train_cfg.max_epochs
     expected = [published(epoch, epochs) for epoch in range(epochs)]
     rates = learning_rates(json.dumps(config.param_scheduler), epochs)
@@ -289,6 +298,14 @@ def step_schedule(epoch: int, epochs: int) -> float:
     if epoch <= 10:
         return (epoch + 1) / 10
     return 0.01 if epoch > 360 else 0.1 if epoch > 320 else 1.0
+
+
+def logit_adjustment_schedule(epoch: int, epochs: int) -> float:
+    """The same in logit adjustment's script, whose warm-up rises within the epochs too."""
+    warmup, *milestones = (22, 691, 1059, 1290) if epochs == 1419 else (20, 604, 926, 1128)
+    if epoch < warmup:
+        return (epoch + 1) / warmup
+    return 0.1 ** sum(epoch >= milestone for milestone in milestones)
 
 
 def cosine_schedule(epoch: int, epochs: int) -> float:
@@ -395,6 +412,14 @@ def small_view_of(steps: list) -> str:
             dict(type="SquareCutout", size=16),
         ]
         return "autoaug+cutout"
+    if len(steps) == 4:
+        assert steps == [
+            dict(type="NumpyToPIL"),
+            dict(type="torchvision/RandomCrop", size=32, padding=2),
+            dict(type="torchvision/RandomHorizontalFlip"),
+            dict(type="PILToNumpy"),
+        ]
+        return "crop+flip"
     jitter = dict(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
     *steps, blur = steps
     assert steps == [

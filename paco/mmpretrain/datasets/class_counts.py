@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from paco import longtail
 
-__all__ = ["ClassCounts", "count_classes"]
+__all__ = ["ClassCounts", "count_classes", "labels_of_dataset"]
 
 
 class ClassCounts(NamedTuple):
@@ -45,6 +45,11 @@ def count_classes(dataset: Dataset) -> ClassCounts:
         )
     num_classes = len(classes)
     return ClassCounts(*(longtail.class_counts(x, num_classes) for x in _labels(dataset)))
+
+
+def labels_of_dataset(dataset: Dataset) -> Tensor:
+    """The label of each index of a data set, int64; see :func:`count_classes`."""
+    return _labels(dataset).drawn
 
 
 def _labels(dataset: Dataset) -> _Labels:

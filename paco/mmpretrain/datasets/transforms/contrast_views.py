@@ -48,6 +48,12 @@ class ContrastViews(BaseTransform):
             return dict(contrast=views[:-1], classification=views[-1])
         return views
 
+    def classification_view(self, results: dict) -> dict:
+        """The image of a data set's item as the classifier's view shows it, not packed."""
+        if "img" not in results:
+            results = self.load(results)
+        return self.transforms[-1](results)
+
     def transform(self, results: dict) -> dict:
         if "img" not in results:
             results = self.load(results)

@@ -221,6 +221,11 @@ class DeviceValLoop(ValLoop):
 
 def _views_of(dataloader: DataLoader) -> tuple[list[Compose], Arrangement]:
     """The transforms that make each of an image's views, and how a dataloader hands these over."""
+    if not hasattr(dataloader.dataset, "pipeline"):
+        raise ValueError(
+            "DeviceTrainLoop: the training set must have a pipeline of its own, got a "
+            f"{type(dataloader.dataset).__name__}"
+        )
     pipeline = dataloader.dataset.pipeline.transforms
     types = [type(transform) for transform in pipeline]
     if types == [ContrastViews]:

@@ -11,6 +11,7 @@ from paco.nn import MomentumEncoder
 
 from ..heads.contrast_head import ContrastHead, EncodedViews
 from ..utils.split_batch_norm import SplitBatchNorm
+from ..utils.views_data_preprocessor import ViewsDataPreprocessor
 
 __all__ = ["PaCoClassifier"]
 
@@ -73,9 +74,8 @@ class PaCoClassifier(ImageClassifier):
             momentum.
 
     Raises:
-        ValueError: For a momentum outside [0, 1], a group of less than two images, and for images
-            that are to be mixed.
-        TypeError: For another head.
+        ValueError: For a momentum outside [0, 1], and a group of less than two images.
+        TypeError: For another head or data preprocessor.
     """
 
     def __init__(
@@ -92,17 +92,18 @@ class PaCoClassifier(ImageClassifier):
         if not isinstance(data_preprocessor, nn.Module):
             data_preprocessor = {"type": "ViewsDataPreprocessor", **(data_preprocessor or {})}
         super().__init__(backbone, neck, head, data_preprocessor=data_preprocessor, **kwargs)
-        if getattr(self.data_preprocessor, "batch_augments", None) is not None:
-            raise ValueError(
-                "PaCoClassifier: images cannot be mixed (Mixup, CutMix): a mixed one has no "
-                "class to find positives for: set train_cfg=None, and no batch_augments in the "
-                "data preprocessor"
-            )
         if not isinstance(self.head, ContrastHead):
             raise TypeError(
                 "PaCoClassifier: head must be a ContrastHead, such as PaCoHead, got "
                 f"{type(self.head).__name__}"
             )
+        if not isinstance(self.data_preprocessor, ViewsDataPreprocessor):
+            raise TypeError(
+                "PaCoClassifier: data_preprocessor must be a ViewsDataPreprocessor, got "
+                f"{type(self.data_preprocessor).__name__}"
+            )
+        if self.data_preprocessor.num_classes is None:  # asked for by Mixup and CutMix
+            self.data_preprocessor.num_classes = self.head.centers.weight.size(0)
         self.shuffle_bn = shuffle_bn
         self.batch_norm_group = batch_norm_group
         if batch_norm_group is not None:

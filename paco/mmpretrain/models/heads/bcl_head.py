@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from paco.nn import BCLLoss
 
-from .class_centers_head import labels_of
+from .class_centers_head import labels_of, soft_targets_of
 from .contrast_head import ContrastHead, EncodedViews
 
 __all__ = ["BCLHead"]
@@ -27,10 +27,11 @@ class BCLHead(ContrastHead):
 
         total = a CE(center logits of the classification view) + b BCL(contrast views, prototypes)
 
-    One encoder serves all views (``momentum=None`` in the :class:`PaCoClassifier`). Where several
-    processes train, each contrasts the images of its own batch. At inference only the class centers
-    are used. With a ``scale`` these start from random directions of unit length, as the published
-    ones do.
+    The classification view may be mixed (Mixup, CutMix): the classifier then learns the mixed
+    targets, and the pairs keep the label of the first image. One encoder serves all views
+    (``momentum=None`` in the :class:`PaCoClassifier`). Where several processes train, each
+    contrasts the images of its own batch. At inference only the class centers are used. With a
+    ``scale`` these start from random directions of unit length, as the published ones do.
 
     Args:
         num_classes (int): C, the number of classes.
@@ -102,14 +103,15 @@ class BCLHead(ContrastHead):
             raise ValueError("BCLHead: BCL has one encoder: set momentum=None in the classifier")
         labels = labels_of(data_samples)
         logits = self.centers(views.classification)
+        prototypes = self.prototype_projector(self.centers.weight)
         cross_entropy = self.classification_weight * self.loss_module(
-            logits, labels, avg_factor=len(labels)
+            logits, self.target_of(data_samples, views, prototypes), avg_factor=len(labels)
         )
         features = _unit_rows(views.projections)
         contrast = self.contrast_weight * self.contrast_loss(
             features.flatten(0, 1),
             labels.repeat(len(features)),
-            _unit_rows(self.prototype_projector(self.centers.weight)),
+            _unit_rows(prototypes),
         )
         loss = cross_entropy + contrast
         with torch.no_grad():
@@ -121,6 +123,22 @@ class BCLHead(ContrastHead):
                 "accuracy_top-1": 100 * correct.float().mean(),
                 "view_similarity": (features[0] * features[1:]).sum(dim=2).mean(),
             }
+
+    def target_of(
+        self, data_samples: list[DataSample] | Tensor, views: EncodedViews, prototypes: Tensor
+    ) -> Tensor:
+        """What the classifier is to learn of the images.
+
+        Args:
+            data_samples: The B images' samples, or their labels [B].
+            views: Their encoded views.
+            prototypes: [C, D], those of the classes, of any length.
+
+        Returns:
+            The labels [B], or the targets [B, C] of images whose classification view is mixed.
+        """
+        targets = soft_targets_of(data_samples)
+        return labels_of(data_samples) if targets is None else targets
 
 
 def _unit_rows(x: Tensor) -> Tensor:

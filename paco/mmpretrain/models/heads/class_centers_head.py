@@ -10,7 +10,9 @@ from torch import Tensor
 from paco.longtail import log_target_prior
 from paco.nn import ClassCenters
 
-__all__ = ["ClassCentersHead", "labels_of"]
+from ..losses.class_balanced_loss import ClassBalancedLoss
+
+__all__ = ["ClassCentersHead", "labels_of", "soft_targets_of"]
 
 _RENAMED = {
     "cosine": "scale, the factor of the cosine: scale=20 was supt=0.05, and scale=1 the default",
@@ -23,6 +25,13 @@ def labels_of(data_samples: list[DataSample] | Tensor) -> Tensor:
     if isinstance(data_samples, Tensor):
         return data_samples
     return torch.cat([sample.gt_label for sample in data_samples])
+
+
+def soft_targets_of(data_samples: list[DataSample] | Tensor) -> Tensor | None:
+    """The targets of images that were mixed, float32 [B, C]; None where there are labels alone."""
+    if isinstance(data_samples, Tensor) or "gt_score" not in data_samples[0]:
+        return None
+    return torch.stack([sample.gt_score for sample in data_samples]).float()
 
 
 @MODELS.register_module()
@@ -87,6 +96,8 @@ class ClassCentersHead(ClsHead):
             )
         if self.prior:
             self.centers.set_class_counts(class_counts)
+        if isinstance(self.loss_module, ClassBalancedLoss):
+            self.loss_module.set_class_counts(class_counts)
         self._knows_class_counts = True
 
     def set_target_prior(self, target_prior: Tensor | None) -> None:
@@ -131,9 +142,8 @@ class ClassCentersHead(ClsHead):
         """
         self.require_class_counts()
         logits = self.centers(self.pre_logits(feats))
-        if not isinstance(data_samples, Tensor) and "gt_score" in data_samples[0]:  # mixed images
-            target = torch.stack([sample.gt_score for sample in data_samples])
-        else:
+        target = soft_targets_of(data_samples)
+        if target is None:
             target = labels_of(data_samples)
         losses = dict(loss=self.loss_module(logits, target, avg_factor=len(logits), **kwargs))
         if self.cal_acc:

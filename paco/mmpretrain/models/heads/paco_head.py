@@ -11,7 +11,7 @@ from torch import Tensor
 
 from paco.nn import ClassCenters, FeatureQueue, PaCoLoss, TrainingStep
 
-from .class_centers_head import labels_of
+from .class_centers_head import labels_of, soft_targets_of
 from .contrast_head import ContrastHead, EncodedViews
 
 __all__ = ["PaCoHead"]
@@ -105,6 +105,8 @@ class PaCoHead(ContrastHead):
         labels = labels_of(data_samples)
         pooled = views.pooled
         if views.classification is not None:
+            if soft_targets_of(data_samples) is not None:
+                raise ValueError("PaCoHead: images cannot be mixed (Mixup, CutMix)")
             pooled = views.classification.expand_as(pooled)
         keys = views.projections[1:] if views.keys is None else views.keys
         num_valid = self.queue.num_valid.float()

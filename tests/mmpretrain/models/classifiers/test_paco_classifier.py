@@ -345,16 +345,49 @@ def test_another_head_is_an_error(momentum):
         MODELS.build(config)
 
 
-MIXED = dict(augments=dict(type="Mixup", alpha=0.2))
+MIXED = dict(augments=dict(type="CutMix", alpha=1.0))
 
 
 @pytest.mark.parametrize(
-    "left", [dict(train_cfg=MIXED), dict(data_preprocessor=dict(batch_augments=MIXED))]
+    "mixed", [dict(train_cfg=MIXED), dict(data_preprocessor=dict(batch_augments=MIXED))]
 )
-def test_mixed_images_are_an_error(left):
+@pytest.mark.parametrize("momentum", [0.9, None], ids=["PaCo", "GPaCo"])
+def test_the_classification_view_alone_is_mixed(mixed, momentum, monkeypatch):
+    model = build(copy.deepcopy(model_config(momentum) | mixed))
+    views = [torch.randint(0, 256, (6, 1, 8, 8), dtype=torch.uint8) for _ in range(3)]
+    own = views.pop()
+    labels = torch.randint(5, (6,))
+    samples = [DataSample().set_gt_label(label) for label in labels.tolist()]
+    inputs = dict(contrast=views, classification=own)
+    data = model.data_preprocessor(dict(inputs=inputs, data_samples=samples), training=True)
+    assert torch.equal(data["inputs"]["contrast"], torch.cat(views).float())
+    assert not torch.equal(data["inputs"]["classification"], own.float())
+    scores = torch.stack([sample.gt_score for sample in data["data_samples"]])
+    # The images and their targets are mixed in one proportion, of the same two images.
+    share = scores.gather(1, labels[:, None])
+    assert (share > 0).all() and scores.sum(1).allclose(torch.ones(6))
+    assert torch.equal(labels_of(data["data_samples"]), labels)
+
+    with pytest.raises(ValueError, match=r"PaCoHead: images cannot be mixed"):
+        model(**data, mode="loss")
+
+
+@pytest.mark.parametrize(
+    "mixed", [dict(train_cfg=MIXED), dict(data_preprocessor=dict(batch_augments=MIXED))]
+)
+def test_mixed_contrast_views_are_an_error(mixed):
+    model = build(copy.deepcopy(model_config() | mixed))
+    inputs, samples = views_of(6)
+    data = dict(inputs=list(inputs.split(6)), data_samples=samples)
     with pytest.raises(ValueError, match=r"cannot be mixed \(Mixup, CutMix\).* train_cfg=None"):
-        MODELS.build(model_config() | left)
-    assert MODELS.build(model_config() | dict(train_cfg=None))
+        model.data_preprocessor(data, training=True)
+    assert model.data_preprocessor(dict(inputs=inputs[:6]))  # a test is none of its business
+
+
+def test_another_preprocessor_is_an_error():
+    config = model_config() | dict(data_preprocessor=dict(type="ClsDataPreprocessor"))
+    with pytest.raises(TypeError, match=r"must be a ViewsDataPreprocessor, got ClsDataPrep"):
+        MODELS.build(config)
 
 
 @pytest.mark.parametrize("rows", [6, 13])
