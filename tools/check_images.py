@@ -19,6 +19,7 @@ from mmpretrain.datasets import KFoldDataset
 from mmpretrain.registry import DATASETS
 from torch.utils.data import Dataset
 
+from paco.mmpretrain import WithBalancedPartner
 from paco.mmpretrain.datasets.annotated_images import is_animated, is_readable
 
 
@@ -32,11 +33,13 @@ def problem_of(file: str) -> str | None:
 
 
 def data_sets_in(dataset: Dataset) -> Iterator[Dataset]:
-    """The data sets that are inside a wrapper of the toolbox, such as ``RepeatDataset``."""
+    """The data sets that are inside a wrapper, such as the toolbox's ``RepeatDataset``."""
     if isinstance(dataset, ConcatDataset):
         for part in dataset.datasets:
             yield from data_sets_in(part)
-    elif isinstance(dataset, RepeatDataset | ClassBalancedDataset | KFoldDataset):
+    elif isinstance(
+        dataset, RepeatDataset | ClassBalancedDataset | KFoldDataset | WithBalancedPartner
+    ):
         yield from data_sets_in(dataset.dataset)
     else:
         yield dataset

@@ -97,13 +97,21 @@ def test_options_override_the_config(config, capsys):
     assert capsys.readouterr().out.endswith("every image can be read\n")
 
 
-def test_a_wrapped_data_set_is_checked_once_and_its_list_named(config):
+REPEATED = """
+train_dataloader = dict(dataset=dict(type='RepeatDataset', times=3, dataset=
+    dict(type='ConcatDataset', datasets=[part, dict(part, indices=[0, 1])])))
+"""
+WITH_PARTNERS = """
+views = dict(type='ContrastViews', views=[[], []], classification=[])
+train_dataloader = dict(
+    dataset=dict(type='WithBalancedPartner', dataset=dict(part, pipeline=[views])))
+"""
+
+
+@pytest.mark.parametrize("wrapped", [REPEATED, WITH_PARTNERS], ids=["repeated", "with partners"])
+def test_a_wrapped_data_set_is_checked_once_and_its_list_named(config, wrapped):
     text = config.read_text()
-    config.write_text(
-        text + "part = train_dataloader['dataset']\n"
-        "train_dataloader = dict(dataset=dict(type='RepeatDataset', times=3, dataset=\n"
-        "    dict(type='ConcatDataset', datasets=[part, dict(part, indices=[0, 1])])))\n"
-    )
+    config.write_text(text + "part = train_dataloader['dataset']\n" + wrapped)
     image = config.parent / "images" / "4.jpg"
     image.write_bytes(b"")
     with pytest.raises(SystemExit) as info:
