@@ -1,6 +1,7 @@
 """Tests a model: python tools/test.py CONFIG CHECKPOINT [--work-dir DIR] [--out FILE.pkl].
 
-On several GPUs: tools/dist_test.sh CONFIG CHECKPOINT GPUS.
+Together with others, as an ensemble: --with CONFIG CHECKPOINT, once for each of them. On several
+GPUs: tools/dist_test.sh CONFIG CHECKPOINT GPUS.
 """
 
 import argparse
@@ -11,12 +12,13 @@ from paco.tools import command_line  # first: it mends the toolbox's imports
 # isort: split
 import torch
 from mmengine import dump
+from mmengine.config import Config
 from mmengine.evaluator import DumpResults
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from paco._files import whole_file
-from paco.mmpretrain import StrictLoadingHook
+from paco.mmpretrain import EnsembleClassifier, StrictLoadingHook, load_trained_model
 from paco.tools.target_prior import add_target_prior_argument, set_target_prior
 
 
@@ -47,6 +49,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("checkpoint", help="checkpoint file")
     command_line.add_work_dir_argument(parser, "logs")
     parser.add_argument("--out", help="file for the predictions, *.pkl, which tools/analysis reads")
+    parser.add_argument(
+        "--with",
+        dest="others",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("CONFIG", "CHECKPOINT"),
+        help="one model more for an ensemble, whose logits are the mean of its models'",
+    )
     add_target_prior_argument(parser)
     command_line.add_launcher_argument(parser)
     args = parser.parse_args(arguments)
@@ -60,10 +71,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         runner = Runner.from_cfg(cfg)
         runner.register_hook(StrictLoadingHook(args.checkpoint))
         runner.load_or_resume()
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        models = [model] + [
+            load_trained_model(Config.fromfile(config), checkpoint, model.data_preprocessor.device)
+            for config, checkpoint in args.others
+        ]
         if args.target_prior:
-            model = runner.model.module if is_model_wrapper(runner.model) else runner.model
             classes = runner.test_loop.dataloader.dataset.metainfo.get("classes")
-            set_target_prior(model, args.target_prior, classes)
+            for model in models:
+                set_target_prior(model, args.target_prior, classes)
+        if args.others:
+            runner.model = EnsembleClassifier(models)
         if args.out:
             runner.test_loop.evaluator.metrics.append(DumpPredictions(args.out))
         runner.test()

@@ -42,6 +42,7 @@ from .evaluation.long_tail_metric import LongTailMetric
 from .models.backbones.last_block_resnet import LastBlockResNet
 from .models.backbones.resnet200 import ResNet200
 from .models.backbones.small_image_resnet import SmallImageResNet
+from .models.classifiers.ensemble_classifier import EnsembleClassifier
 from .models.classifiers.inference_classifier import InferenceClassifier
 from .models.classifiers.paco_classifier import PaCoClassifier
 from .models.heads.bcl_head import BCLHead
@@ -78,6 +79,7 @@ __all__ = [
     "DigitsLT",
     "EfficientNetRandAugment",
     "EncodedViews",
+    "EnsembleClassifier",
     "EpochSeedHook",
     "GaussianNoise",
     "INaturalist",

@@ -11,6 +11,7 @@ import paco.mmpretrain  # noqa: F401  (mends the toolbox's imports)
 # isort: split
 import torch
 from helpers.digits_runs import CONFIGS
+from mmengine.config import Config
 from mmpretrain import get_model
 
 from paco.tools import test as tool
@@ -96,6 +97,32 @@ def test_a_target_prior_that_is_refused_ends_the_test_in_a_sentence(checkpoint, 
     options = ("--work-dir", tmp_path / "work", "--target-prior", tmp_path / "none.json")
     with pytest.raises(SystemExit, match=r"test\.py: .*none\.json"):
         run(CONFIG, checkpoint, *options)
+
+
+def test_an_ensemble_predicts_by_the_mean_of_the_logits(checkpoint, tmp_path):
+    other = tmp_path / "other.pth"
+    torch.save({"state_dict": get_model(str(CONFIG)).state_dict()}, other)
+    predicted = {}
+    for name, extra in {"one": (), "two": ("--with", CONFIG, other)}.items():
+        for first in (checkpoint, other):
+            out = tmp_path / f"{name}_{first.stem}.pkl"
+            run(CONFIG, first, "--work-dir", tmp_path / "work", "--out", out, *extra)
+            samples = pickle.loads(out.read_bytes())
+            predicted[name, first.stem] = torch.stack([s["pred_score"] for s in samples])
+    logits = predicted["one", "model"].log() + predicted["one", "other"].log()
+    torch.testing.assert_close(predicted["two", "model"], (logits / 2).softmax(dim=1))
+    # With itself a model is what it was.
+    torch.testing.assert_close(predicted["two", "other"], predicted["one", "other"])
+
+
+def test_models_that_see_other_pixels_are_no_ensemble(checkpoint, tmp_path):
+    config = Config.fromfile(CONFIG)
+    config.model.data_preprocessor = dict(mean=[1.0], std=[2.0])
+    config.pop("data_preprocessor", None)
+    config.dump(tmp_path / "other.py")
+    others = ("--with", tmp_path / "other.py", checkpoint)
+    with pytest.raises(SystemExit, match=r"test\.py: .*models\[1\] prepares images with .*1\.0"):
+        run(CONFIG, checkpoint, "--work-dir", tmp_path / "work", *others)
 
 
 def test_a_checkpoint_of_another_model_is_refused(checkpoint, tmp_path):
