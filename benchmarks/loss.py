@@ -3,6 +3,8 @@
     python benchmarks/loss.py                       # PaCo and GPaCo, shapes a, b, c and c1024
     python benchmarks/loss.py --shapes d --repetitions 5
     python benchmarks/loss.py --forms bcl           # BCL, all of its shapes
+    python benchmarks/loss.py --shapes pixels150 pixels171 --dtypes float32
+    python benchmarks/loss.py --shapes batch150 batch171 --dtypes float32 --repetitions 1
 
 A batch has B images in two views and so M = 2B rows of features. In the PaCo form the first views
 are the A = B anchors and the second the keys, which carry no gradient; in the GPaCo form all rows
@@ -53,7 +55,15 @@ BCL_SHAPES = {
     "imagenet": Shape(256, 0, 1024, 1000, 20),  # ImageNet-LT
     "inat": Shape(256, 0, 1024, 8142, 11),  # iNaturalist 2018
 }
-SHAPES |= BCL_SHAPES
+# Of the pixels of a segmentation head, all of them anchors and none in a queue: 8,192 of an image,
+# or all of four images of 512 x 512 at stride 4; ADE20K and COCO-Stuff.
+PIXEL_SHAPES = {
+    "pixels150": Shape(4096, 0, 128, 150, 5),
+    "pixels171": Shape(4096, 0, 128, 171, 5),
+    "batch150": Shape(32768, 0, 128, 150, 1),
+    "batch171": Shape(32768, 0, 128, 171, 1),
+}
+SHAPES |= BCL_SHAPES | PIXEL_SHAPES
 
 
 class Case(NamedTuple):
@@ -209,6 +219,8 @@ def run(
     """One row for each candidate that fits into memory."""
     torch.compiler.reset()
     known = {*(BCL_LOSSES if case.form == "bcl" else LOSSES), FLOOR}
+    if case.shape in PIXEL_SHAPES:
+        known.discard("sdpa")  # PyTorch's attention takes no empty queue
     names = [name for name in candidates if name in known and fits(case, name)]
     extra: dict[str, float] = {}
     for name in names if with_memory else ():
@@ -229,7 +241,7 @@ def run(
             "candidate": name,
             **asdict(timing),
         }
-        line = f"{case.shape:9}{case.form:6}{case.dtype:9}{case.threads:2} {name:9}{timing}"
+        line = f"{case.shape:10}{case.form:6}{case.dtype:9}{case.threads:2} {name:9}{timing}"
         row["times_paco"] = row["extra_mb"] = None  # where there is no such number
         if "paco" in timings:
             row["times_paco"] = timing.median_ms / timings["paco"].median_ms
@@ -310,6 +322,8 @@ def main() -> None:
     cases = product(options.shapes, options.forms, options.dtypes, options.threads)
     for case in map(Case._make, cases):
         if (case.form == "bcl") != (case.shape in BCL_SHAPES):
+            continue
+        if case.form == "paco" and case.shape in PIXEL_SHAPES:
             continue
         rows += run(case, options.candidates, options.repetitions, not options.no_memory)
         if rows:

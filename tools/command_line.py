@@ -136,10 +136,12 @@ def set_launcher(args: Namespace, cfg: Config) -> None:
 def set_dataloader_defaults(cfg: Config) -> None:
     """Fills in the settings without which mmpretrain's own configs do not train, as its tools do.
 
-    Memory is pinned for a GPU only.
+    mmsegmentation's images need no collation. Memory is pinned for a GPU only.
     """
+    collates = cfg.get("default_scope") != "mmseg"
     for split in ("train", "val", "test"):
         loader = cfg.get(f"{split}_dataloader")
         if loader is not None:
-            loader.setdefault("collate_fn", dict(type="default_collate"))
+            if collates:
+                loader.setdefault("collate_fn", dict(type="default_collate"))
             loader.setdefault("pin_memory", torch.cuda.is_available())

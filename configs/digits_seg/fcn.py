@@ -1,6 +1,4 @@
-# Two or three minutes on two cores.
-default_scope = "mmseg"
-custom_imports = dict(imports=["paco.mmseg"], allow_failed_imports=False)
+_base_ = "../_base_/segmentation_runtime.py"
 
 model = dict(
     type="EncoderDecoder",
@@ -57,6 +55,3 @@ default_hooks = dict(
     logger=dict(type="LoggerHook", interval=50, log_metric_by_epoch=False),
     checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=max_iters),
 )
-log_processor = dict(by_epoch=False)
-visualizer = dict(type="SegLocalVisualizer", vis_backends=[dict(type="LocalVisBackend")])
-randomness = dict(seed=0)

@@ -19,6 +19,7 @@ MODULES = [
     "paco.mmpretrain",
     "paco.nn",
     "paco.reference",
+    "paco.segmentation",
 ]
 # The upstream environment lacks this toolbox; `make test-onedl` runs these tests as well.
 if any(importlib.metadata.distributions(name="onedl-mmsegmentation")):

@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
 from mmpretrain import get_model
 from mmpretrain.models import ImageClassifier
+from torch import nn
 
 from .. import compat
 from ..naming import named
@@ -25,6 +26,7 @@ _TRAINING_ONLY = (
     "head.step.queue.",
     "head.step.centers.log_prior",
     "head.centers.log_prior",
+    "contrast.",  # of paco.mmseg
 )
 
 
@@ -50,7 +52,7 @@ def load_trained_model(
     """
     content = CheckpointLoader.load_checkpoint(fspath(checkpoint), map_location="cpu")
     model = get_model(cfg, device=device)
-    _load_weights(model, content, checkpoint, for_training)
+    load_weights(model, content, checkpoint, for_training)
     if meta := content.get("meta", {}).get("dataset_meta"):
         compat.set_dataset_meta(model, meta)
     return model
@@ -69,12 +71,13 @@ class StrictLoadingHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Refuses a checkpoint of another model, before the runner takes it."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        _load_weights(model, checkpoint, self.checkpoint, for_training=False)
+        load_weights(model, checkpoint, self.checkpoint, for_training=False)
 
 
-def _load_weights(
-    model: ImageClassifier, content: dict, checkpoint: str | PathLike[str], for_training: bool
+def load_weights(
+    model: nn.Module, content: dict, checkpoint: str | PathLike[str], for_training: bool = False
 ) -> None:
+    """Loads a checkpoint's content, or refuses it as :func:`load_trained_model` does."""
     ignored = _KEY_ENCODER if for_training else _TRAINING_ONLY
     state = {}
     for name, tensor in content.get("state_dict", content).items():

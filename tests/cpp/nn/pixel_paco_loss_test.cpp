@@ -109,7 +109,7 @@ TEST(PixelPaCoLoss, RefusesBadInput) {
       EXPECT_NE(what.find(message), std::string::npos) << what;
     }
   };
-  refused(embeddings.slice(0, 0, 0), seg_logits, labels, "none of them 0, got float [0, 5, 4, 3]");
+  refused(embeddings.slice(0, 0, 0), seg_logits, labels, "none of them 0, got Float [0, 5, 4, 3]");
   refused(embeddings, seg_logits.slice(3, 0, 2), labels, "N, H, W = 2, 4, 3");
   refused(embeddings, seg_logits, labels.unsqueeze(1), "labels must be int64 [N, H', W']");
   refused(embeddings, seg_logits, torch::full_like(labels, 7),

@@ -1,0 +1,189 @@
+"""Segmentors for C++: images to logits of every pixel, of any size, from libtorch alone."""
+
+import io
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ._files import whole_file
+from .deploy import _name_of, _save_torchscript, _torchscript, _versions, load
+
+__all__ = ["export_segmentor", "image_metadata"]
+
+
+def export_segmentor(
+    model: nn.Module,
+    example: Tensor,
+    path: str | os.PathLike[str],
+    metadata: Mapping[str, str] | None = None,
+    size_divisor: int = 32,
+    any_size: bool = True,
+) -> float:
+    """Writes a segmentor to a file, and makes sure that the file works.
+
+    The suffix of ``path`` chooses the format: ``.pt`` is TorchScript, ``.pt2`` is compiled by
+    AOTInductor for this machine's processor. Either takes any number of images. It is read back
+    and must give the model's logits on ``example`` and on images of another number and size; only
+    then it appears at ``path``.
+
+    Args:
+        model: images [N, C_in, H, W] to logits [N, C, H, W], such as
+            :class:`paco.mmseg.InferenceSegmentor`. It is exported in evaluation mode; its own mode
+            is left as it was.
+        example: images as the model will see them, float32, of a height and width that are
+            multiples of ``size_divisor``, two of it at least, and that differ for ``any_size``.
+        path: file to write.
+        metadata: texts to keep in the file, by name, such as those of :func:`image_metadata`;
+            "size_divisor", "input_size" ("any", or "512,1024"), "input_channels", "paco_version"
+            and "torch_version" are added.
+        size_divisor: a .pt2 takes heights and widths that are multiples of it, two of it at least;
+            a .pt takes every size that the network takes.
+        any_size: whether the file takes images of other sizes than the example's. Some networks
+            cannot be exported so: windowed transformers (Swin) compute with the size in Python.
+
+    Returns:
+        The largest difference of the file's logits from the model's, relative to the largest logit.
+
+    Raises:
+        ValueError: for a suffix that is neither, and for an example that is no such batch.
+        RuntimeError: if the file does not do what the model does.
+        OSError: if the file cannot be written.
+    """
+    suffix = Path(path).suffix
+    if suffix not in (".pt", ".pt2"):
+        raise ValueError(f"export_segmentor: path must end in .pt or .pt2, got {path}")
+    if (
+        example.dim() != 4
+        or example.size(0) == 0
+        or any(n % size_divisor or n < 2 * size_divisor for n in example.shape[2:])
+        or (any_size and example.size(2) == example.size(3))
+        or example.dtype != torch.float32
+    ):
+        raise ValueError(
+            "export_segmentor: example must be float32 [N, C, H, W] with H and W multiples of "
+            f"{size_divisor}, at least {2 * size_divisor}, and different for any_size, got "
+            f"{_name_of(example.dtype)} {list(example.shape)}"
+        )
+    images = torch.cat([example, example.flip(0)])  # torch.export takes one image for a constant
+    others = [example[:1]]
+    if any_size:
+        h, w = (n + 3 * size_divisor for n in example.shape[2:])
+        others.append(nn.functional.interpolate(example, size=(w, h)))
+    texts = {
+        **(metadata or {}),
+        "size_divisor": str(size_divisor),
+        "input_size": "any" if any_size else ",".join(map(str, example.shape[2:])),
+        "input_channels": str(example.size(1)),
+        **_versions(),
+    }
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad(), whole_file(path) as file:
+            if suffix == ".pt":
+                with _torchscript():
+                    traced = torch.jit.trace(model, images, check_trace=False)
+                _save_torchscript(traced, file, texts)
+            else:
+                divisor = size_divisor if any_size else None
+                Path(file).write_bytes(_compiled(model, images, texts, divisor))
+            written, _ = load(file, example.device)
+            return max(_difference(written, model, x, path) for x in [images, *others])
+    finally:
+        model.train(was_training)
+
+
+def _compiled(
+    model: nn.Module, images: Tensor, texts: dict[str, str], size_divisor: int | None
+) -> bytes:
+    sizes = {0: torch.export.Dim("batch", min=1)}
+    if size_divisor is not None:
+        for dim, name in ((2, "height"), (3, "width")):
+            sizes[dim] = size_divisor * torch.export.Dim(name, min=2)
+    try:
+        program = torch.export.export(model, (images,), dynamic_shapes=(sizes,))
+    except Exception as error:  # whatever torch.export fails with
+        if size_divisor is None:
+            raise
+        raise RuntimeError(f"export_segmentor: {_NOT_ANY_SIZE} ({error})") from error
+    torch._inductor.aoti_compile_and_package(
+        program,
+        package_path=(package := io.BytesIO()),
+        inductor_configs={"aot_inductor.metadata": texts, "cpp.dynamic_threads": True},
+    )
+    return package.getvalue()
+
+
+_NOT_ANY_SIZE = (
+    "the model cannot be exported for images of any size; any_size=False exports it for the "
+    "example's size alone"
+)
+
+
+def _difference(
+    written: Callable[..., Tensor], model: nn.Module, images: Tensor, path: str | os.PathLike[str]
+) -> float:
+    expected = model(images)
+    if expected.shape[2:] != images.shape[2:]:
+        raise ValueError(
+            f"export_segmentor: model must give logits of the images' size {list(images.shape[2:])}"
+            f", got {list(expected.shape)}"
+        )
+    try:
+        difference = (written(images) - expected).abs().max() / expected.abs().max()
+    except RuntimeError as error:
+        raise RuntimeError(
+            f"export_segmentor: {path} fails for images {list(images.shape)}: {_NOT_ANY_SIZE} "
+            f"({str(error).strip().splitlines()[-1]})"
+        ) from error
+    if not difference <= torch.finfo(torch.float32).eps ** 0.5:
+        raise RuntimeError(
+            f"export_segmentor: the logits of {path} for images {list(images.shape)} differ from "
+            f"the model's by {difference.item():g} of the largest: {_NOT_ANY_SIZE}"
+        )
+    return difference.item()
+
+
+def image_metadata(
+    classes: Sequence[str],
+    palette: Sequence[Sequence[int]],
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    channels: str = "RGB",
+) -> dict[str, str]:
+    """How an image becomes the input of a segmentor, and labels a mask, as texts for its file.
+
+    Args:
+        classes: the names, in the order of the logits.
+        palette: a colour of each class, red, green and blue in 0..255.
+        mean: one number a channel, of pixels in 0..255.
+        std: likewise.
+        channels: "RGB" or "BGR".
+
+    Raises:
+        ValueError: for an argument that is none of these, or lengths that differ.
+    """
+    if len(palette) != len(classes) or any(len(colour) != 3 for colour in palette):
+        raise ValueError(
+            f"image_metadata: palette must have three numbers for each of {len(classes)} classes, "
+            f"got {palette}"
+        )
+    if len(mean) != 3 or len(std) != 3 or not all(x > 0 for x in std):
+        raise ValueError(
+            f"image_metadata: mean and std must have three numbers, std > 0, got {mean} and {std}"
+        )
+    if channels not in ("RGB", "BGR"):
+        raise ValueError(f"image_metadata: channels must be RGB or BGR, got {channels}")
+    if any("\n" in name for name in classes):
+        raise ValueError("image_metadata: classes must have no line break in their names")
+    return {
+        "classes": "\n".join(classes),
+        "palette": "\n".join(",".join(str(int(x)) for x in colour) for colour in palette),
+        "mean": ",".join(repr(float(x)) for x in mean),
+        "std": ",".join(repr(float(x)) for x in std),
+        "channels": channels,
+    }

@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+import torch
+from helpers.segmentation import CONFIGS, build, load, total
+from mmengine.registry import init_default_scope
+from mmseg.registry import DATASETS
+
+from paco.mmseg import DigitsScenes
+from paco.tools import count_pixels, export_segmentor, test, train
+
+CONFIG = f"{CONFIGS}/digits_seg/fcn_paco.py"
+FEW = [
+    "train_dataloader.dataset.num_scenes=20",
+    "val_dataloader.dataset.num_scenes=8",
+    "test_dataloader.dataset.num_scenes=8",
+    "train_cfg.max_iters=3",
+    "train_cfg.val_interval=3",
+    "default_hooks.checkpoint.interval=3",
+]
+
+
+def labels_of(dataset):
+    return np.stack([dataset.get_data_info(i)["gt_seg_map"] for i in range(len(dataset))])
+
+
+def test_scenes_are_long_tailed_in_training_alone():
+    counts = {}
+    for split in ("train", "test"):
+        labels = labels_of(DigitsScenes(split=split, num_scenes=300))
+        counts[split] = np.bincount(labels.ravel(), minlength=256)
+        assert set(np.unique(labels)) == {*range(11), 255}
+    digits = counts["train"][1:11]
+    assert 8 < digits[0] / digits[9] < 40
+    assert counts["test"][1:11].max() / counts["test"][1:11].min() < 2
+
+
+def test_a_seed_draws_the_same_scenes_again():
+    first, again, other = (DigitsScenes(num_scenes=4, seed=seed) for seed in (1, 1, 2))
+    assert np.array_equal(labels_of(first), labels_of(again))
+    assert not np.array_equal(labels_of(first), labels_of(other))
+
+
+def test_another_split_is_an_error():
+    with pytest.raises(ValueError, match="split must be 'train' or 'test', got 'val'"):
+        DigitsScenes(split="val")
+
+
+def test_class_pixels_of_the_config_are_the_training_set_s(tmp_path):
+    count_pixels.main([CONFIG, str(tmp_path / "pixels.txt")])
+    counted = [int(n) for n in (tmp_path / "pixels.txt").read_text().split()]
+    assert counted == load("digits_seg/fcn").val_evaluator.class_pixels
+
+
+@pytest.mark.parametrize("name", ["fcn", "fcn_paco"])
+def test_it_takes_two_steps(name):
+    config = load(f"digits_seg/{name}")
+    init_default_scope("mmseg")
+    dataset = DATASETS.build({**config.train_dataloader.dataset, "num_scenes": 4})
+    model = build(config.model).train()
+    samples = [dataset[i] for i in range(4)]
+    data = {name: [sample[name] for sample in samples] for name in ("inputs", "data_samples")}
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    for _ in range(2):
+        losses = model(**model.data_preprocessor(data, training=True), mode="loss")
+        optimizer.zero_grad()
+        total(losses).backward()
+        optimizer.step()
+        assert total(losses).isfinite()
+    assert ("decode.loss_paco" in losses) == (name == "fcn_paco")
+
+
+def test_tools_train_test_and_export_it(tmp_path, capsys):
+    train.main([CONFIG, "--work-dir", str(tmp_path), "--cfg-options", *FEW])
+    checkpoint = str(tmp_path / "iter_3.pth")
+    test.main([CONFIG, checkpoint, "--work-dir", str(tmp_path / "test"), "--cfg-options", *FEW])
+    # Each loads the other's: the projector serves training alone.
+    plain = CONFIG.replace("fcn_paco", "fcn")
+    test.main([plain, checkpoint, "--work-dir", str(tmp_path / "plain"), "--cfg-options", *FEW])
+    export_segmentor.main([CONFIG, checkpoint, "--work-dir", str(tmp_path)])
+    assert "which agree with the model's" in capsys.readouterr().out
+    assert (tmp_path / "segmentor.pt").exists()
