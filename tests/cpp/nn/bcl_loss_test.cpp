@@ -14,7 +14,7 @@ TEST(BCLLoss, IsTheOperator) {
   const auto features = torch::nn::functional::normalize(torch::randn({6, 4}));
   const auto prototypes = torch::nn::functional::normalize(torch::randn({3, 4}));
   const auto labels = torch::tensor({0, 1, 0, 2, 2, 2});
-  const BCLLoss loss(0.2);
+  BCLLoss loss(0.2);
   EXPECT_TRUE(torch::equal(loss->forward(features, labels, prototypes),
                            bcl_loss(features, labels, prototypes, {}, {}, {}, 0.2)));
 }

@@ -17,9 +17,9 @@ struct BCLProblem {
   torch::Tensor features;
   torch::Tensor labels;
   torch::Tensor prototypes;
-  std::optional<torch::Tensor> queue;
-  std::optional<torch::Tensor> queue_labels;
-  std::optional<torch::Tensor> num_valid;
+  std::optional<torch::Tensor> queue = std::nullopt;
+  std::optional<torch::Tensor> queue_labels = std::nullopt;
+  std::optional<torch::Tensor> num_valid = std::nullopt;
   double temperature = 0.2;
 };
 
