@@ -50,12 +50,17 @@ class Timing:
         return f"{self.median_ms:11.3f} ms, at least {self.min_ms:11.3f} ms"
 
 
-def interleave(candidates: dict[str, Callable[[], Any]], repetitions: int) -> dict[str, Timing]:
+def interleave(
+    candidates: dict[str, Callable[[], Any]],
+    repetitions: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, Timing]:
     """Times the candidates in turns, so that what else the machine does hits all of them alike.
 
     Each turn starts with an untimed call: what a candidate finds in the caches, the memory
     allocator and the thread pool is then its own and not its predecessor's. A first round warms up
     and does not count; the untimed calls are left out for candidates that took long in it.
+    ``time.process_time`` for a clock leaves out what others do on a machine that is not quiet.
     """
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     collecting = gc.isenabled()
@@ -65,9 +70,9 @@ def interleave(candidates: dict[str, Callable[[], Any]], repetitions: int) -> di
             for name, call in candidates.items():
                 if not seconds[name] or seconds[name][0] < SETTLE_SECONDS:
                     call()
-                start = time.perf_counter()
+                start = clock()
                 call()
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(clock() - start)
     finally:
         if collecting:
             gc.enable()

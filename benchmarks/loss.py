@@ -16,6 +16,7 @@ the gradient of the center logits or prototypes, and one row of gradients for ea
 """
 
 import functools
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from itertools import product
@@ -214,7 +215,11 @@ def fits(case: Case, candidate: str) -> bool:
 
 
 def run(
-    case: Case, candidates: Iterable[str], repetitions: int | None, with_memory: bool
+    case: Case,
+    candidates: Iterable[str],
+    repetitions: int | None,
+    with_memory: bool,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> list[dict[str, Any]]:
     """One row for each candidate that fits into memory."""
     torch.compiler.reset()
@@ -231,7 +236,7 @@ def run(
     losses = {name: call for name, call in calls.items() if name != FLOOR}
     check_agreement(losses, TOLERANCE[case.dtype])
     batch, queue, dim, classes, usual_repetitions = SHAPES[case.shape]
-    timings = interleave(calls, repetitions or usual_repetitions)
+    timings = interleave(calls, repetitions or usual_repetitions, clock)
 
     rows = []
     for name, timing in timings.items():
@@ -314,6 +319,9 @@ def main() -> None:
     parser.add_argument("--candidates", nargs="+", choices=candidates, default=candidates)
     parser.add_argument("--repetitions", type=int, help="a number for each shape by default")
     parser.add_argument("--no-memory", action="store_true", help="measure time only")
+    parser.add_argument(
+        "--cpu-time", action="store_true", help="the processor's time, of all threads together"
+    )
     parser.add_argument("--plot", type=Path, default=Path("build/benchmarks/loss.png"))
     options = parser.parse_args()
 
@@ -325,7 +333,8 @@ def main() -> None:
             continue
         if case.form == "paco" and case.shape in PIXEL_SHAPES:
             continue
-        rows += run(case, options.candidates, options.repetitions, not options.no_memory)
+        clock = time.process_time if options.cpu_time else time.perf_counter
+        rows += run(case, options.candidates, options.repetitions, not options.no_memory, clock)
         if rows:
             write_csv(options.csv, rows)
     if rows:
