@@ -3,9 +3,12 @@
 # make fuzz             random problems for the loss, for FUZZ_SECONDS; SEED repeats a run
 # make lint             formatting, Python's static checks and types; make format mends the first
 # make tidy             clang-tidy, the static checks of C++: minutes
-# make docs             the Python reference, into build/docs
+# make docs             guides, recipes and references as one site, into build/docs
 # make test-sanitize    the C++ tests and random problems under AddressSanitizer and
 #                       UndefinedBehaviorSanitizer
+# make test-torch       the tests that need no toolbox with another PyTorch: TORCH=2.8.0 PYTHON=python3.10
+# make wheels           wheels and their index pages: TORCH="2.13.0 2.15.0" PYTHON="python3.11 python3.12"
+# make release-check    what a release must do: takes an hour
 # make test-cuda-build  builds libpaco with its CUDA kernels and tests what needs no GPU
 # make test-cuda        the tests that need a GPU, and compute-sanitizer on some of them
 # make bench-cuda       the benchmarks on a GPU, into benchmarks/results (DATA=data/cifar100)
@@ -31,7 +34,7 @@ CMAKE_PYTHON = -DPython_EXECUTABLE="$(CURDIR)/$(BIN)/python"
 # Here warnings are errors. They are none for people who install libpaco, whose compiler may know more.
 CMAKE := CXXFLAGS=-Werror PATH="$(CURDIR)/$(BIN):$$PATH" cmake -G Ninja
 
-.PHONY: demo test fuzz test-python test-onedl test-cpp test-sanitize test-cuda-build test-cuda bench-cuda lint tidy docs format clean
+.PHONY: demo test test-torch wheels release-check fuzz test-python test-onedl test-cpp test-sanitize test-cuda-build test-cuda bench-cuda lint tidy docs format clean
 
 demo: .venv/paco
 	$(BIN)/python tools/demo.py
@@ -78,6 +81,33 @@ test-sanitize: .venv/paco
 SANITIZER_FIRST = LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
     ASAN_OPTIONS=detect_leaks=0
 
+# In an environment of its own, where libpaco is a wheel. CMAKE_PREFIXES and CMAKE_PYTHON name the other.
+TORCH_ENV = $(BUILD)/torch-$(TORCH)
+TORCH_TESTS = tests/ops tests/nn $(filter-out tests/test_torchvision_compat.py, $(wildcard tests/test_*.py))
+test-torch: $(TORCH_ENV)/paco
+	$(TORCH_ENV)/bin/pytest $(TORCH_TESTS)
+	CXXFLAGS=-Werror PATH="$(CURDIR)/$(TORCH_ENV)/bin:$$PATH" cmake -G Ninja -S tests/cpp -B $(TORCH_ENV)/tests \
+	    -DPython_EXECUTABLE="$(CURDIR)/$(TORCH_ENV)/bin/python" -DCMAKE_PREFIX_PATH="$$($(TORCH_ENV)/bin/python -c \
+	    'import paco, torch; print(paco.__path__[0], torch.utils.cmake_prefix_path, sep=";")')"
+	$(TORCH_ENV)/bin/cmake --build $(TORCH_ENV)/tests --parallel $(MAX_JOBS)
+	$(TORCH_ENV)/bin/ctest --test-dir $(TORCH_ENV)/tests --output-on-failure
+
+# Each torch for each Python, PYTHON="python3.11 python3.12"; CUDA=1 with the CUDA kernels.
+wheels:
+	$(firstword $(PYTHON)) release/wheels.py --torch $(TORCH) --python $(PYTHON) $(if $(CUDA),--cuda)
+
+# What a release must do: a build from its sdist, wheels, the site, saved files and schemas of the
+# last release, and the commands of the README.
+release-check: .venv/paco .venv/dev docs
+	rm -rf $(BUILD)/release && mkdir -p $(BUILD)/release
+	$(BIN)/python setup.py -q egg_info --egg-base $(BUILD)/release sdist -d $(BUILD)/release
+	PACO_CUDA=0 $(BIN)/pip wheel --no-build-isolation --no-deps -w $(BUILD)/release $(BUILD)/release/*.tar.gz
+	$(BIN)/python release/changelog.py
+	$(BIN)/pytest tests/test_schemas.py tests/test_deploy.py tests/docs
+	$(BIN)/python release/readme_commands.py
+	$(MAKE) wheels TORCH="$(or $(TORCH),$$($(BIN)/python -c 'import torch; print(torch.__version__.split("+")[0])'))"
+	$(PYTHON) release/environments.py mmpretrain timm
+
 # The kernels' bodies on the host under ThreadSanitizer's eyes; then the library.
 test-cuda-build: $(BUILD)/cuda-torch/torch $(BUILD)/cuda-tools/installed
 	$(CMAKE) -S tests/cpp/kernels/cuda -B $(BUILD)/cuda-host -DPACO_SANITIZE=thread
@@ -120,6 +150,7 @@ tidy: .venv/paco .venv/dev
 	$(BIN)/run-clang-tidy.py -quiet -clang-tidy-binary $(BIN)/clang-tidy -p $(BUILD)/tidy \
 	    -j $(MAX_JOBS) -extra-arg=-fno-openmp '(csrc|tools/classify|tests/cpp)/'
 
+# make docs             guides, recipes and references as one site, into build/docs
 # With the fork, which has every toolbox that paco has a plugin for.
 docs: .venv-onedl/paco .venv-onedl/dev
 	$(ONEDL_BIN)/sphinx-build -E -W --keep-going -q docs/api $(BUILD)/docs
@@ -168,10 +199,19 @@ $(BUILD)/cuda-tools/installed: .venv/toolbox requirements/cuda.txt
 .venv/toolbox: requirements/upstream.txt requirements/common.txt
 .venv-onedl/toolbox: requirements/onedl.txt requirements/common.txt
 .venv/toolbox .venv-onedl/toolbox:
-	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
-	    { echo "libpaco needs Python 3.11 to 3.13 with the venv module; name one: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' || \
+	    { echo "libpaco needs Python 3.10 to 3.13 with the venv module; name one: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/pip install -r $<
+	touch $@
+
+$(BUILD)/torch-%/torch: requirements/torch.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install torch==$* -r $<
+	touch $@
+
+$(BUILD)/torch-%/paco: $(BUILD)/torch-%/torch $(PACKAGE)
+	PACO_CUDA=0 CXXFLAGS=-Werror $(@D)/bin/pip install --no-build-isolation --no-deps --force-reinstall .
 	touch $@
 
 .venv/dev .venv-onedl/dev: %/dev: %/toolbox requirements/dev.txt
@@ -188,7 +228,7 @@ $(BUILD)/cuda-tools/installed: .venv/toolbox requirements/cuda.txt
 	touch $@
 
 .venv-onedl/paco: .venv-onedl/toolbox .venv/paco $(PACKAGE)
-	rm -rf dist
+	rm -f dist/*.whl
 	$(BIN)/pip wheel --no-build-isolation --no-deps -w dist .
 	$(ONEDL_BIN)/pip install --no-deps --force-reinstall dist/*.whl
 	touch $@

@@ -1,33 +1,37 @@
 #include "build_info.h"
 
+#include <c10/util/Exception.h>
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
-#include <torch/headeronly/version.h>
+#include <torch/version.h>
 
 #include <cstdint>
 #include <sstream>
 #include <stdexcept>
 
+#include "kernels/argument_error.h"
+#include "kernels/cpu/capability.h"
+
 namespace paco {
 namespace {
 
-/// Undoes TORCH_ABI_VERSION: major, minor and patch are its three highest bytes.
-std::string version_string(uint64_t abi_version) {
-  std::ostringstream text;
-  text << (abi_version >> 56 & 0xff) << '.' << (abi_version >> 48 & 0xff) << '.'
-       << (abi_version >> 40 & 0xff);
-  return text.str();
+std::string minor_version(uint64_t major, uint64_t minor) {
+  return std::to_string(major) + '.' + std::to_string(minor);
 }
 
-/// Refuses to be loaded by another PyTorch than the one compiled against, whose C++ ABI differs.
+/// Refuses to be loaded by another PyTorch than the one compiled against, whose C++ ABI differs;
+/// patch releases of a minor version share theirs.
 /// Runs before the initializers that register operators. Thrown while a library is loaded, the
 /// error ends the process with its message, unless the code that loads libpaco catches it.
 [[gnu::constructor(101)]] void check_torch_version() {
-  const std::string running = version_string(aoti_torch_abi_version());
-  if (running != TORCH_VERSION) {
-    throw std::runtime_error("libpaco " PACO_VERSION " was built for PyTorch " TORCH_VERSION
-                             ", but this process runs PyTorch " +
-                             running + ": rebuild libpaco against PyTorch " + running +
-                             ", or run it with PyTorch " TORCH_VERSION);
+  // As TORCH_ABI_VERSION has it: major and minor are the two highest bytes.
+  const uint64_t abi_version = aoti_torch_abi_version();
+  const std::string running = minor_version(abi_version >> 56, abi_version >> 48 & 0xff);
+  const std::string built_for = minor_version(TORCH_VERSION_MAJOR, TORCH_VERSION_MINOR);
+  if (running != built_for) {
+    throw std::runtime_error("libpaco " PACO_VERSION " was built for PyTorch " + built_for +
+                             ", but this process runs PyTorch " + running +
+                             ": take the libpaco of PyTorch " + running +
+                             ", rebuild it, or run it " + "with PyTorch " + built_for);
   }
 }
 
@@ -40,6 +44,14 @@ std::vector<std::string> split(const std::string& text) {
   return parts;
 }
 
+std::string chosen_cpu_capability() {
+  try {
+    return cpu::capability_name();
+  } catch (const ArgumentError& error) {
+    TORCH_CHECK_VALUE(false, "build_info: ", error.what());
+  }
+}
+
 }  // namespace
 
 BuildInfo build_info() {
@@ -50,6 +62,7 @@ BuildInfo build_info() {
       .compiler = PACO_COMPILER,
       .cxx11_abi = _GLIBCXX_USE_CXX11_ABI != 0,
       .cpu_capabilities = split(PACO_CPU_CAPABILITIES),
+      .cpu_capability = chosen_cpu_capability(),
       .build_type = PACO_BUILD_TYPE,
   };
 }

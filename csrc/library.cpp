@@ -55,4 +55,9 @@ TORCH_LIBRARY(paco, m) {
   m.def(
       "queue_enqueue_(Tensor(a!) queue, Tensor(b!) queue_labels, Tensor(c!) queue_state, "
       "Tensor keys, Tensor labels) -> ()");
+
+  // How this libpaco was built, and what it uses of the processor. See build_info.h.
+  m.def(
+      "build_info() -> (str version, str torch_version, str cuda_version, str compiler, "
+      "bool cxx11_abi, str[] cpu_capabilities, str cpu_capability, str build_type)");
 }

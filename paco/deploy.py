@@ -4,8 +4,9 @@ A file says what it is: how an image becomes its input, the names of its classes
 from are kept inside it as texts by name, those of :func:`paco.image_metadata.image_metadata` among
 them, which ``paco-classify`` reads.
 
-TorchScript warns of its deprecation since torch 2.10, while C++ still loads it without a word. The
-warnings are silenced here, where the format is chosen, and nowhere else.
+TorchScript warns of its deprecation since torch 2.10, with a FutureWarning since 2.14, while C++
+still loads it without a word. The warnings are silenced here, where the format is chosen, and
+nowhere else.
 """
 
 import contextlib
@@ -13,6 +14,7 @@ import copy
 import importlib
 import io
 import os
+import sys
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -412,6 +414,11 @@ def _relative_difference(value: Tensor, expected: Tensor) -> float:
 
 @contextlib.contextmanager
 def _torchscript() -> Iterator[None]:
+    if sys.version_info >= (3, 14):
+        raise RuntimeError(
+            "PyTorch's TorchScript does not run on Python 3.14: export a .pt2 or .onnx file, or "
+            "use Python 3.10 to 3.13"
+        )
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
+        warnings.filterwarnings("ignore", "`torch.jit")
         yield

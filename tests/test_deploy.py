@@ -424,3 +424,10 @@ if __name__ == "__main__":
     folder = DATA / paco.__version__
     folder.mkdir(parents=True)
     save_release_file(folder / "training_step.pt", folder / "expected.pt")
+
+
+def test_torchscript_on_python_3_14_says_what_to_use(tmp_path, monkeypatch):
+    monkeypatch.setattr(deploy.sys, "version_info", (3, 14, 0))
+    with pytest.raises(RuntimeError, match=r"export a \.pt2 or \.onnx file, or use Python 3\.10"):
+        deploy.export_training_step(new_step(), tmp_path / "step.pt")
+    assert not list(tmp_path.iterdir())

@@ -78,7 +78,7 @@ def test_saved_code_holds_the_operators_alone():
     torch.jit.save(script(loss), file)
     file.seek(0)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.filterwarnings("ignore", "`torch.jit")
         loaded = torch.jit.load(file)
     assert "ops.paco.paco_loss" in loaded.code and "ops.paco.center_logits" in loaded.code
     arguments = torch.randn(4, 3), torch.randn(2, 3), torch.tensor([0, 1, 1, 0])
@@ -706,7 +706,7 @@ def test_step_of_checkpointed_encoders_is_the_step(reentrant):
     assert torch.equal(*gradients)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit", "ignore::torch.jit.TracerWarning")
 def test_traced_step_takes_other_batches():
     step = new_step()
     traced = torch.jit.trace(step, step_batch(4), check_trace=False)
@@ -716,7 +716,7 @@ def test_traced_step_takes_other_batches():
         assert torch.equal(traced(*arguments), step(*arguments))
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit")
 def test_traced_loss_takes_other_batches_or_says_so(rng):
     problem = draw_loss(rng, rows=8, anchors=4, centers=True, queue=None, classes=3)
     settings = dict(alpha=0.3, temperature=0.2)

@@ -12,8 +12,9 @@ import torch
 import paco  # noqa: F401  (loads the operators)
 
 SCHEMAS = (Path(__file__).parent / "data" / "schemas.txt").read_text().splitlines()
-# How the backward pass works is nobody's business but Autograd's.
-PRIVATE = {"paco::paco_loss_forward", "paco::paco_loss_backward"}
+# How the backward pass works is nobody's business but Autograd's, and no saved file asks for the
+# build, of which a release may tell more.
+PRIVATE = {"paco::paco_loss_forward", "paco::paco_loss_backward", "paco::build_info"}
 
 
 def promised(text: str) -> torch._C.FunctionSchema:

@@ -1,7 +1,10 @@
-"""The whole way on real data: trains cross entropy and PaCo on digits, compares, and exports.
+"""The whole way on real data: trains cross entropy and PaCo on digits, compares, exports.
+
+    paco-demo [--work-dir DIR]
 
 The work folder then has the files that examples/cpp/classify reads: classifier.pt, and
-test_images.pt with the test images, their labels and Python's logits.
+test_images.pt with the test images, their labels and Python's logits; and digit.png, an image that
+the exported classifier says the digit of.
 """
 
 import argparse
@@ -9,9 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 # First, because it mends the toolbox's imports where that is needed.
-import paco.mmpretrain  # noqa: F401
+import paco.mmpretrain
 
 # isort: split
+import cv2
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
@@ -20,7 +24,7 @@ from torch import Tensor, nn
 from paco import deploy
 from paco.mmpretrain import InferenceClassifier
 
-CONFIGS = Path(__file__).parents[1] / "configs" / "digits_lt"
+CONFIGS = Path(paco.__file__).parent / ".mim" / "configs" / "digits_lt"
 METHODS = {"ce": "cross entropy", "paco": "PaCo"}
 
 
@@ -66,6 +70,24 @@ def export(runner: Runner, work_dir: Path) -> None:
     print(f"{work_dir}/classifier.pt: TorchScript for C++")
 
 
+def classify(runner: Runner, work_dir: Path) -> None:
+    """Writes a test image to a file, reads it again, and asks the exported classifier."""
+    dataset = runner.test_dataloader.dataset
+    sample = dataset.get_data_info(len(dataset) - 1)  # of digit 9, the rarest in training
+    path = work_dir / "digit.png"
+    cv2.imwrite(str(path), sample["img"])
+    classifier, _ = deploy.load(work_dir / "classifier.pt")
+    image = dataset.pipeline({"img": cv2.imread(str(path), cv2.IMREAD_GRAYSCALE), "gt_label": -1})
+    batch = {"inputs": [image["inputs"]], "data_samples": [image["data_samples"]]}
+    inputs = runner.model.data_preprocessor(batch)["inputs"]
+    probabilities = classifier(inputs)[0].softmax(0)
+    digit = int(probabilities.argmax())
+    print(
+        f"{path}, a {sample['gt_label']}: the classifier says {digit}, "
+        f"{probabilities[digit]:.0%} sure"
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work-dir", type=Path, default=Path("work_dirs/demo"))
@@ -84,6 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         results[method] = runner.test()
     print_table(results)
     export(runner, args.work_dir)
+    classify(runner, args.work_dir)
 
 
 if __name__ == "__main__":

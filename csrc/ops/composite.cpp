@@ -5,6 +5,11 @@
 
 #include <torch/library.h>
 
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "../build_info.h"
 #include "bcl_loss_arguments.h"
 #include "center_logits_arguments.h"
 #include "paco_loss_arguments.h"
@@ -27,6 +32,15 @@ at::Tensor checked_center_logits(const CenterLogitsArguments& args) {
   return composite::center_logits(args);
 }
 
+// No tensor chooses a dispatch key, and composite operators serve them all.
+std::tuple<std::string, std::string, std::string, std::string, bool, std::vector<std::string>,
+           std::string, std::string>
+build_info_fields() {
+  const BuildInfo info = build_info();
+  return {info.version,   info.torch_version,    info.cuda_version,   info.compiler,
+          info.cxx11_abi, info.cpu_capabilities, info.cpu_capability, info.build_type};
+}
+
 }  // namespace
 }  // namespace paco
 
@@ -43,4 +57,5 @@ TORCH_LIBRARY_IMPL(paco, CompositeExplicitAutograd, m) {
 // device, and is transparent to torch.compile and torch.export.
 TORCH_LIBRARY_IMPL(paco, CompositeImplicitAutograd, m) {
   m.impl("center_logits", TORCH_FN(paco::center_logits_adaptor<paco::checked_center_logits>));
+  m.impl("build_info", TORCH_FN(paco::build_info_fields));
 }

@@ -16,6 +16,9 @@ TEST(BuildInfo, IsThatOfThisBuild) {
   EXPECT_FALSE(info.compiler.empty());
   EXPECT_FALSE(info.build_type.empty());
   EXPECT_EQ(info.cpu_capabilities.at(0), "DEFAULT");
+  EXPECT_EQ(
+      std::count(info.cpu_capabilities.begin(), info.cpu_capabilities.end(), info.cpu_capability),
+      1);
 }
 
 }  // namespace

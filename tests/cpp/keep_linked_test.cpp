@@ -8,7 +8,7 @@ namespace {
 TEST(KeepLinked, AllOperatorsAreThere) {
   keep_linked();
   for (const char* name : {"paco::paco_loss", "paco::paco_loss_forward", "paco::paco_loss_backward",
-                           "paco::center_logits", "paco::queue_enqueue_"}) {
+                           "paco::center_logits", "paco::queue_enqueue_", "paco::build_info"}) {
     EXPECT_TRUE(c10::Dispatcher::singleton().findSchema({name, ""}).has_value()) << name;
   }
 }

@@ -13,7 +13,7 @@ from paco.nn import ClassCenters, FeatureQueue, PaCoLoss, TrainingStep
 def script(function: Any) -> Any:
     """TorchScript of a function or a module, without the warning of its deprecation."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
+        warnings.filterwarnings("ignore", "`torch.jit")
         return torch.jit.script(function)
 
 

@@ -152,7 +152,9 @@ def test_it_takes_two_steps(name):
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_metafile_has_the_published_figures(folder):
     models = yaml.safe_load((CONFIGS / folder / "metafile.yml").read_text())["Models"]
-    listed = {model["Config"]: model["Results"][0]["Metrics"] for model in models}
+    listed = {
+        model["Config"]: model["Results"][0]["Metrics"] for model in models if "Results" in model
+    }
     expected = {
         f"configs/{name}.py": {"mIoU": figures[-2], "mIoU(ms+flip)": figures[-1]}
         for name, figures in TABLE.items()

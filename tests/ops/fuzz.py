@@ -120,9 +120,10 @@ def check(seed: int, number: int, device: torch.device) -> None:
             name: tuple(value.shape) if isinstance(value, torch.Tensor) else value
             for name, value in problem.items()
         }
-        error.add_note(f"{problem['features'].dtype}, {shown}")
-        error.add_note(f"once more: python tests/ops/fuzz.py --seed {seed} --case {number}")
-        raise
+        raise AssertionError(
+            f"{error}\n{problem['features'].dtype}, {shown}\n"
+            f"once more: python tests/ops/fuzz.py --seed {seed} --case {number}"
+        ) from error
 
 
 # The table of docs/numerics.md: one thing at a time away from what is usual.

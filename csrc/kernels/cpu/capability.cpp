@@ -41,13 +41,25 @@ size_t requested_capability() {
   return name - kNames.begin();
 }
 
+// The place of the one that is used.
+size_t capability() {
+  static const size_t place = std::min(supported_capability(), requested_capability());
+  return place;
+}
+
 template <typename Kernels>
 const Kernels& choose(std::initializer_list<const Kernels*> by_capability) {
-  static const size_t capability = std::min(supported_capability(), requested_capability());
-  return **(by_capability.begin() + capability);
+  return **(by_capability.begin() + capability());
 }
 
 }  // namespace
+
+#define PACO_NAME(capability) #capability,
+
+const char* capability_name() {
+  static constexpr std::array kSpelled{PACO_FOR_EACH_CPU_CAPABILITY(PACO_NAME)};
+  return kSpelled[capability()];
+}
 
 #define PACO_FLOAT_ROWS(capability) &capability::float_row_kernels,
 #define PACO_DOUBLE_ROWS(capability) &capability::double_row_kernels,

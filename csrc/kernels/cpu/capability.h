@@ -5,6 +5,15 @@
 // PACO_CPU_CAPABILITY (default, avx2, avx512 or avx512_bf16), read once, caps it.
 //
 // Seen by those translation units, so this header defines no function.
+
+namespace paco::cpu {
+
+// The instruction set that is used, as PACO_FOR_EACH_CPU_CAPABILITY spells it. Throws ArgumentError
+// if PACO_CPU_CAPABILITY names none.
+const char* capability_name();
+
+}  // namespace paco::cpu
+
 #if defined(__x86_64__)
 #define PACO_FOR_EACH_CPU_CAPABILITY(macro) \
   macro(DEFAULT) macro(AVX2) macro(AVX512) macro(AVX512_BF16)

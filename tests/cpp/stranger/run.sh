@@ -81,11 +81,11 @@ expect_message "was built for PyTorch" LD_PRELOAD=programs/libother_torch.so pro
 mkdir -p other/share/cmake/Torch other/include/torch/headeronly
 ln -s "$torch/lib" other/lib
 touch other/share/cmake/Torch/TorchConfig.cmake
-echo '#define TORCH_VERSION "2.11.0"' >other/include/torch/headeronly/version.h
+echo '#define TORCH_VERSION "2.1.0"' >other/include/torch/headeronly/version.h
 expect_message "Rebuild libpaco" PATH="$PATH" cmake -S stranger -B mismatch \
   -DCMAKE_PREFIX_PATH="$wheel" -DTorch_DIR="$work/other/share/cmake/Torch"
 rm "site packages/torch"
-expect_message "PyTorch 2.11 or later is needed" PATH="$PATH" cmake -S stranger -B none \
+expect_message "PyTorch is needed: add its torch.utils.cmake_prefix_path" PATH="$PATH" cmake -S stranger -B none \
   -DCMAKE_PREFIX_PATH="$wheel"
 
 # Another ABI of std::string than PyTorch's.

