@@ -1,8 +1,11 @@
 // Dispatch key CPU: the kernels of kernels/cpu on PyTorch's threads.
 
 #include <ATen/Parallel.h>
-#include <ATen/ops/empty.h>
 #include <torch/library.h>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 
 #include "../kernels/argument_error.h"
 #include "../kernels/cpu/paco_loss.h"
@@ -30,45 +33,32 @@ void run(const char* op, const Kernel& kernel) {
   }
 }
 
-void* data_or_null(const at::Tensor& tensor, bool wanted) {
-  return wanted ? tensor.mutable_data_ptr() : nullptr;
+// Asks for huge pages under a large result. Fresh memory is cleared by the kernel page by page,
+// which takes as long as the gradient of the center logits does to compute.
+void prefer_huge_pages([[maybe_unused]] const at::Tensor& result) {
+#if defined(__linux__)
+  constexpr uintptr_t kHugePage = 1 << 21;
+  const auto begin = reinterpret_cast<uintptr_t>(result.const_data_ptr());
+  const uintptr_t first = (begin + kHugePage - 1) / kHugePage * kHugePage;
+  const uintptr_t last = (begin + result.nbytes()) / kHugePage * kHugePage;
+  // Where it is refused nothing is lost.
+  if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
+#endif
 }
 
 PaCoLossState forward_cpu(const PaCoLossArguments& args, bool features_grad) {
   const DensePaCoLoss dense(args);
-  const int64_t num_anchors = dense.problem.num_anchors;
-  const auto options = args.features.options().dtype(accumulate_type(args.features.scalar_type()));
-  PaCoLossState state{at::empty({}, options), at::empty({num_anchors}, options.dtype(at::kDouble)),
-                      at::empty({num_anchors}, options),
-                      features_grad ? at::empty({num_anchors, dense.problem.dim}, options)
-                                    : at::empty({0}, options)};
-  const PaCoLossOutput output{.loss = state.loss.mutable_data_ptr(),
-                              .log_partition = state.log_partition.mutable_data_ptr<double>(),
-                              .pair_weight = state.pair_weight.mutable_data_ptr(),
-                              .anchor_grad = data_or_null(state.anchor_grad, features_grad)};
-  run(args.name(), [&] { cpu::paco_loss_forward(dense.problem, output, torch_threads()); });
+  const PaCoLossState state = empty_state(args, features_grad);
+  run(args.name(),
+      [&] { cpu::paco_loss_forward(dense.problem, output_of(state), torch_threads()); });
   return state;
 }
 
 PaCoLossInputGradients backward_cpu(const PaCoLossBackwardArguments& args) {
-  const DensePaCoLoss dense(args);
-  const auto log_partition = args.log_partition.contiguous();
-  const auto pair_weight = args.pair_weight.contiguous();
-  const auto anchor_grad = args.anchor_grad.contiguous();
-  const auto gradient_of = [&](const at::Tensor& input) {
-    return at::empty(input.sizes(), input.options());
-  };
-  PaCoLossInputGradients result{
-      args.features_grad ? gradient_of(args.features) : at::empty({0}, args.features.options()),
-      args.center_logits_grad ? gradient_of(*args.center_logits)
-                              : at::empty({0}, args.features.options())};
-  const PaCoLossGradients gradients{
-      .grad_loss = args.grad_loss.const_data_ptr(),
-      .log_partition = log_partition.const_data_ptr<double>(),
-      .pair_weight = pair_weight.const_data_ptr(),
-      .anchor_grad = args.features_grad ? anchor_grad.const_data_ptr() : nullptr,
-      .grad_features = data_or_null(result.features, args.features_grad),
-      .grad_center_logits = data_or_null(result.center_logits, args.center_logits_grad)};
+  DensePaCoLoss dense(args);
+  const PaCoLossInputGradients result = empty_gradients(args);
+  prefer_huge_pages(result.center_logits);
+  const PaCoLossGradients gradients = dense.gradients(args, result);
   run(args.name(), [&] { cpu::paco_loss_backward(dense.problem, gradients, torch_threads()); });
   return result;
 }

@@ -17,10 +17,10 @@ inline float exponential(float x) {
   constexpr float kLog2E = 1.44269504088896341F;
   constexpr float kLog2High = 0.693359375F;  // few enough bits that n * kLog2High is exact
   constexpr float kLog2Low = -2.12194440e-4F;
-  constexpr float kSmallest = -87.33F;  // below, the result would be subnormal: 0
+  constexpr float kSmallest = -88.0F;  // n is -127 here, whose power of two has the bits of 0
   // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits.
   constexpr float kRound = 12582912.0F;
-  const float clamped = x < kSmallest ? kSmallest : x;
+  const float clamped = kSmallest > x ? kSmallest : x;  // in this order one instruction
   const float shifted = clamped * kLog2E + kRound;
   const float n = shifted - kRound;
   const float r = (clamped - n * kLog2High) - n * kLog2Low;
@@ -33,7 +33,7 @@ inline float exponential(float x) {
   p = (p * r) * r + r + 1.0F;
   const auto power =
       __builtin_bit_cast(float, (__builtin_bit_cast(uint32_t, shifted) << 23) + 0x3f800000U);
-  return x < kSmallest ? x - x : p * power;
+  return p * power + (x - x);
 }
 
 inline double exponential(double x) {

@@ -147,8 +147,8 @@ class PairStream {
           tile.size > 1 ? logits[next * stride + lane] : kMinusInfinity<T>;
     });
     const auto& kernels = tile_kernels<T>();
-    kernels.lane_maximum(new_maximum.data(), logits, stride, tile.size, lanes.width());
-    kernels.lane_exp(logits, stride, tile.size, lanes.width(), new_maximum.data(), tile_sum.data());
+    kernels.lane_softmax(logits, stride, tile.size, lanes.width(), new_maximum.data(),
+                         tile_sum.data());
     for_each_self([&](int64_t row, int64_t lane) {
       T& exponential = logits[row * stride + lane];
       tile_sum[lane] = tile.size > 1 ? tile_sum[lane] - exponential : 0;

@@ -5,6 +5,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "aligned_vector.h"
 #include "rows.h"
 #include "tile_kernels.h"
 
@@ -23,7 +24,7 @@ template <typename Number>
 struct Lanes {
   int64_t size;   // how many rows there are
   int64_t depth;  // numbers of a row
-  std::vector<Number> numbers;
+  AlignedVector<Number> numbers;
 
   Lanes(int64_t size, int64_t depth)
       : size(size), depth(depth), numbers(depth * tile_stride(size)) {}
@@ -50,32 +51,56 @@ class Products {
     return result;
   }
 
-  // Streamed rows [rows, D].
-  void set_rows(const Rows& rows) { rows_ = as(rows, converted_); }
+  // Streamed rows [rows, D]: where they lie if they are of T and whole registers, or a copy.
+  void set_rows(const Rows& rows) {
+    rows_ = rows;
+    if (rows.type == kElementType<T> && rows.dim % kLanes == 0) return;
+    const int64_t stride = tile_stride(rows.dim);
+    copy_.resize(rows.size * stride);
+    for (int64_t r = 0; r < rows.size; ++r) {
+      convert(copy_.data() + r * stride, kElementType<T>, rows.at(r), rows.type, rows.dim);
+    }
+    rows_ = {copy_.data(), kElementType<T>, rows.size, rows.dim, stride};
+  }
 
   // Products times `scale`, [rows, lanes] with the stride of the lanes, to be overwritten with the
   // exponentials. Each is rounded once, here, and has the same bits whichever of its two rows is
   // streamed: maximum, exponential and backward pass see one number.
   T* logits(const Lanes<T>& lanes, T scale) {
     logits_.resize(rows_.size * lanes.stride());
-    tile_kernels<T>().multiply(logits_.data(), lanes.stride(), {row_data(), rows_.stride, 1},
-                               lanes.numbers.data(), lanes.stride(), rows_.size, lanes.width(),
-                               rows_.dim, scale, /*accumulate=*/false);
+    tile_kernels<T>().multiply({.out = logits_.data(),
+                                .out_stride = lanes.stride(),
+                                .a = {row_data(), rows_.stride, 1},
+                                .b = lanes.numbers.data(),
+                                .b_stride = lanes.stride(),
+                                .rows = rows_.size,
+                                .columns = lanes.width(),
+                                .depth = rows_.dim,
+                                .scale = scale,
+                                .accumulate = false});
     return logits_.data();
   }
 
   // out[lanes, D] (+)= exponentials^T rows
   void weigh_rows(T* out, int64_t lanes, bool accumulate) {
-    tile_kernels<T>().multiply(out, rows_.dim, {logits_.data(), 1, tile_stride(lanes)}, row_data(),
-                               rows_.stride, lanes, rows_.dim, rows_.size, /*scale=*/1, accumulate);
+    tile_kernels<T>().multiply({.out = out,
+                                .out_stride = rows_.dim,
+                                .a = {logits_.data(), 1, tile_stride(lanes)},
+                                .b = row_data(),
+                                .b_stride = rows_.stride,
+                                .rows = lanes,
+                                .columns = rows_.dim,
+                                .depth = rows_.size,
+                                .scale = 1,
+                                .accumulate = accumulate});
   }
 
  private:
   const T* row_data() const { return static_cast<const T*>(rows_.data); }
 
   Rows rows_{};
-  std::vector<T> converted_;
-  std::vector<T> logits_;
+  AlignedVector<T> copy_;
+  AlignedVector<T> logits_;
 };
 
 // bfloat16 rows by the processor's own instruction, summed in float; the exponentials are
@@ -104,16 +129,24 @@ class BFloat16Products {
       if (dim_ % 2 != 0) to[dim_ / 2] = 0;
       std::memcpy(to, rows.at(r), dim_ * sizeof(BFloat16));
     }
-    row_pairs_.resize((size_ + 1) / 2 * dim_);
-    bfloat16_pair_kernels()->pair_rows(
-        row_pairs_.data(), dim_, static_cast<const uint16_t*>(rows.data), rows.stride, size_, dim_);
+    row_pairs_.resize((size_ + 1) / 2 * tile_stride(dim_));
+    bfloat16_pair_kernels()->pair_rows(row_pairs_.data(), tile_stride(dim_),
+                                       static_cast<const uint16_t*>(rows.data), rows.stride, size_,
+                                       dim_);
   }
 
   float* logits(const Lanes<BFloat16Pair>& lanes, float scale) {
     logits_.resize(size_ * lanes.stride());
-    bfloat16_pair_kernels()->multiply(
-        logits_.data(), lanes.stride(), {pairs_.data(), pair_stride(), 1}, lanes.numbers.data(),
-        lanes.stride(), size_, lanes.width(), lanes.depth, scale, /*accumulate=*/false);
+    bfloat16_pair_kernels()->multiply({.out = logits_.data(),
+                                       .out_stride = lanes.stride(),
+                                       .a = {pairs_.data(), pair_stride(), 1},
+                                       .b = lanes.numbers.data(),
+                                       .b_stride = lanes.stride(),
+                                       .rows = size_,
+                                       .columns = lanes.width(),
+                                       .depth = lanes.depth,
+                                       .scale = scale,
+                                       .accumulate = false});
     return logits_.data();
   }
 
@@ -122,8 +155,16 @@ class BFloat16Products {
     weights_.resize((size_ + 1) / 2 * stride);
     bfloat16_pair_kernels()->round_and_pair_rows(weights_.data(), stride, logits_.data(), stride,
                                                  size_, stride - kLanes);
-    bfloat16_pair_kernels()->multiply(out, dim_, {weights_.data(), 1, stride}, row_pairs_.data(),
-                                      dim_, lanes, dim_, (size_ + 1) / 2, /*scale=*/1, accumulate);
+    bfloat16_pair_kernels()->multiply({.out = out,
+                                       .out_stride = dim_,
+                                       .a = {weights_.data(), 1, stride},
+                                       .b = row_pairs_.data(),
+                                       .b_stride = tile_stride(dim_),
+                                       .rows = lanes,
+                                       .columns = dim_,
+                                       .depth = (size_ + 1) / 2,
+                                       .scale = 1,
+                                       .accumulate = accumulate});
   }
 
  private:
@@ -131,9 +172,9 @@ class BFloat16Products {
 
   int64_t size_ = 0;
   int64_t dim_ = 0;
-  std::vector<BFloat16Pair> pairs_;      // [size, ceil(D / 2)], along D
-  std::vector<BFloat16Pair> row_pairs_;  // [ceil(size / 2), D], along the rows
-  std::vector<float> logits_;
+  std::vector<BFloat16Pair> pairs_;        // [size, ceil(D / 2)], along D
+  AlignedVector<BFloat16Pair> row_pairs_;  // [ceil(size / 2), D], along the rows
+  AlignedVector<float> logits_;
   std::vector<BFloat16Pair> weights_;
 };
 

@@ -46,15 +46,4 @@ const T* row_numbers(const Rows& rows, int64_t row, std::vector<T>& buffer) {
   return numbers(rows, row, 0, rows.dim, buffer);
 }
 
-// All rows as T, one after another: where they lie, or converted into `buffer`.
-template <typename T>
-Rows as(const Rows& rows, std::vector<T>& buffer) {
-  if (rows.type == kElementType<T>) return rows;
-  buffer.resize(rows.size * rows.dim);
-  for (int64_t r = 0; r < rows.size; ++r) {
-    convert(buffer.data() + r * rows.dim, kElementType<T>, rows.at(r), rows.type, rows.dim);
-  }
-  return {buffer.data(), kElementType<T>, rows.size, rows.dim, rows.dim};
-}
-
 }  // namespace paco::cpu

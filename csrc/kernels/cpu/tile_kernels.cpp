@@ -20,12 +20,12 @@ constexpr int64_t kRegisterBytes = 32;
 #else
 constexpr int64_t kRegisterBytes = 16;
 #endif
-// A product keeps a block of its result in registers, kBlockRows rows of two registers. There are
-// 32 registers with AVX-512 and NEON, 16 before.
+// A product keeps a block of its result in registers, kBlockRows rows of two registers, beside two
+// of b and one of a. There are 32 registers with AVX-512 and NEON, 16 before.
 #if defined(__AVX512F__) || defined(__aarch64__)
 constexpr int kBlockRows = 8;
 #else
-constexpr int kBlockRows = 4;
+constexpr int kBlockRows = 6;
 #endif
 
 template <typename T>
@@ -48,7 +48,7 @@ void multiply_add(Vector<float>& sum, BFloat16Pair a, const Vector<BFloat16Pair>
 }
 #endif
 
-// A register from any address; where it is not whole, its first `size` numbers.
+// A register from any address, or its first `size` numbers where it is not whole.
 template <bool kWhole, typename T>
 Vector<T> load(const T* from, int64_t size) {
   Vector<T> result{};
@@ -64,25 +64,30 @@ void store(T* to, const Vector<T>& numbers, int64_t size) {
 // kRows rows and kRegisters registers of columns of a product; of the last register, `size`
 // columns.
 template <int kRows, int kRegisters, bool kWhole, typename T, typename Element>
-void multiply_block(T* out, int64_t out_stride, Strided<Element> a, const Element* b,
-                    int64_t b_stride, int64_t depth, int64_t size, T scale, bool accumulate) {
+void multiply_block(const MatrixProduct<T, Element>& product, int64_t row, int64_t column,
+                    int64_t size) {
   constexpr int64_t kSize = Register<Element>::kSize;
-  static_assert(kWhole || kRegisters == 1);
+  const int64_t row_stride = product.a.row_stride;
+  const Element* a = product.a.data + row * row_stride;
+  const Element* b = product.b + column;
   Vector<T> sums[kRows][kRegisters]{};
-  for (int64_t k = 0; k < depth; ++k) {
+  for (int64_t k = 0; k < product.depth; ++k) {
     Vector<Element> columns[kRegisters];
-    const Element* const row = b + k * b_stride;
-    for (int v = 0; v < kRegisters; ++v) {
-      columns[v] = load<kWhole>(row + v * kSize, size);
-    }
-    const Element* const factors = a.data + k * a.column_stride;
+    for (int v = 0; v < kRegisters; ++v) columns[v] = load<true>(b + v * kSize, kSize);
     for (int r = 0; r < kRows; ++r) {
-      for (int v = 0; v < kRegisters; ++v) {
-        multiply_add(sums[r][v], factors[r * a.row_stride], columns[v]);
-      }
+      for (int v = 0; v < kRegisters; ++v) multiply_add(sums[r][v], a[r * row_stride], columns[v]);
     }
+    a += product.a.column_stride;
+    b += product.b_stride;
   }
+  T* const out = product.out + row * product.out_stride + column;
+  const int64_t out_stride = product.out_stride;
+  const bool accumulate = product.accumulate;
+  // Read this late it takes no register from the sums.
+  const T scale = product.scale;
+#pragma GCC unroll 16  // or the sums would pass through memory
   for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 16
     for (int v = 0; v < kRegisters; ++v) {
       T* const to = out + r * out_stride + v * kSize;
       store<kWhole>(to, accumulate ? load<kWhole>(to, size) + sums[r][v] : scale * sums[r][v],
@@ -91,72 +96,54 @@ void multiply_block(T* out, int64_t out_stride, Strided<Element> a, const Elemen
   }
 }
 
-// A strip of columns as wide as a block.
+// A strip of columns as wide as a block, from `row` on.
 template <int kRows, int kRegisters, bool kWhole, typename T, typename Element>
-void multiply_strip(T* out, int64_t out_stride, Strided<Element> a, const Element* b,
-                    int64_t b_stride, int64_t rows, int64_t depth, int64_t size, T scale,
-                    bool accumulate) {
-  int64_t r = 0;
-  for (; r + kRows <= rows; r += kRows) {
-    multiply_block<kRows, kRegisters, kWhole>(
-        out + r * out_stride, out_stride,
-        Strided<Element>{a.data + r * a.row_stride, a.row_stride, a.column_stride}, b, b_stride,
-        depth, size, scale, accumulate);
+void multiply_strip(const MatrixProduct<T, Element>& product, int64_t row, int64_t column,
+                    int64_t size) {
+  for (; row + kRows <= product.rows; row += kRows) {
+    multiply_block<kRows, kRegisters, kWhole>(product, row, column, size);
   }
   if constexpr (kRows > 1) {
-    multiply_strip<kRows / 2, kRegisters, kWhole>(
-        out + r * out_stride, out_stride,
-        Strided<Element>{a.data + r * a.row_stride, a.row_stride, a.column_stride}, b, b_stride,
-        rows - r, depth, size, scale, accumulate);
+    constexpr int kFewer = kRows > 4 ? 4 : kRows / 2;
+    multiply_strip<kFewer, kRegisters, kWhole>(product, row, column, size);
   }
 }
 
 template <typename T, typename Element = T>
-void multiply(T* out, int64_t out_stride, Strided<Element> a, const Element* b, int64_t b_stride,
-              int64_t rows, int64_t columns, int64_t depth, T scale, bool accumulate) {
+void multiply(const MatrixProduct<T, Element>& product) {
   constexpr int64_t kSize = Register<Element>::kSize;
   int64_t c = 0;
-  for (; c + 2 * kSize <= columns; c += 2 * kSize) {
-    multiply_strip<kBlockRows, 2, true>(out + c, out_stride, a, b + c, b_stride, rows, depth, kSize,
-                                        scale, accumulate);
+  for (; c + 2 * kSize <= product.columns; c += 2 * kSize) {
+    multiply_strip<kBlockRows, 2, true>(product, 0, c, kSize);
   }
-  if (c + kSize <= columns) {
-    multiply_strip<kBlockRows, 1, true>(out + c, out_stride, a, b + c, b_stride, rows, depth, kSize,
-                                        scale, accumulate);
+  if (c + kSize <= product.columns) {
+    multiply_strip<kBlockRows, 1, true>(product, 0, c, kSize);
     c += kSize;
   }
-  if (c < columns) {
-    multiply_strip<kBlockRows, 1, false>(out + c, out_stride, a, b + c, b_stride, rows, depth,
-                                         columns - c, scale, accumulate);
-  }
+  if (c < product.columns) multiply_strip<kBlockRows, 1, false>(product, 0, c, product.columns - c);
 }
 
 template <typename T>
-void lane_maximum(T* maximum, const T* x, int64_t stride, int64_t rows, int64_t lanes) {
+void lane_softmax(T* x, int64_t stride, int64_t rows, int64_t lanes, T* maximum, T* sum) {
   for (int64_t first = 0; first < lanes; first += kLanes) {
     T largest[kLanes];
-    __builtin_memcpy(largest, x + first, sizeof(largest));
-    for (int64_t r = 1; r < rows; ++r) {
+    __builtin_memcpy(largest, maximum + first, sizeof(largest));
+    for (int64_t r = 0; r < rows; ++r) {
       const T* const row = x + r * stride + first;
 #pragma omp simd
       for (int64_t i = 0; i < kLanes; ++i) largest[i] = row[i] > largest[i] ? row[i] : largest[i];
     }
-    for (int64_t i = 0; i < kLanes; ++i) {
-      maximum[first + i] = largest[i] > maximum[first + i] ? largest[i] : maximum[first + i];
-    }
-  }
-}
-
-template <typename T>
-void lane_exp(T* x, int64_t stride, int64_t rows, int64_t lanes, const T* shift, T* sum) {
-  __builtin_memset(sum, 0, lanes * sizeof(T));
-  for (int64_t r = 0; r < rows; ++r) {
-    T* const row = x + r * stride;
+    T sums[kLanes]{};
+    for (int64_t r = 0; r < rows; ++r) {
+      T* const row = x + r * stride + first;
 #pragma omp simd
-    for (int64_t i = 0; i < lanes; ++i) {
-      row[i] = exponential(row[i] - shift[i]);
-      sum[i] += row[i];
+      for (int64_t i = 0; i < kLanes; ++i) {
+        row[i] = exponential(row[i] - largest[i]);
+        sums[i] += row[i];
+      }
     }
+    __builtin_memcpy(maximum + first, largest, sizeof(largest));
+    __builtin_memcpy(sum + first, sums, sizeof(sums));
   }
 }
 
@@ -212,11 +199,8 @@ constexpr BFloat16PairKernels all_pair_kernels{
 
 }  // namespace
 
-#define PACO_TILE_KERNELS(T)        \
-  {.multiply = multiply<T>,         \
-   .lane_maximum = lane_maximum<T>, \
-   .lane_exp = lane_exp<T>,         \
-   .lane_weigh = lane_weigh<T>}
+#define PACO_TILE_KERNELS(T) \
+  {.multiply = multiply<T>, .lane_softmax = lane_softmax<T>, .lane_weigh = lane_weigh<T>}
 extern const TileKernels<float> float_tile_kernels = PACO_TILE_KERNELS(float);
 extern const TileKernels<double> double_tile_kernels = PACO_TILE_KERNELS(double);
 

@@ -31,17 +31,28 @@ struct RowFactor {
   T other;
 };
 
+// out[rows, columns] = scale * a[rows, depth] b[depth, columns], or += a b. The bits of a number
+// depend on its row and column alone, and a and b may change places.
+template <typename T, typename Element = T>
+struct MatrixProduct {
+  T* out;
+  int64_t out_stride;
+  Strided<Element> a;
+  const Element* b;  // its rows readable up to a multiple of kLanes; fastest from 64-byte addresses
+  int64_t b_stride;
+  int64_t rows;
+  int64_t columns;
+  int64_t depth;
+  T scale;
+  bool accumulate;
+};
+
 template <typename T>
 struct TileKernels {
-  // out[rows, columns] = scale * a[rows, depth] b[depth, columns], or += a b; b has unit stride
-  // along its columns. The bits of a number depend on its row and column alone, and a and b may
-  // change places.
-  void (*multiply)(T* out, int64_t out_stride, Strided<T> a, const T* b, int64_t b_stride,
-                   int64_t rows, int64_t columns, int64_t depth, T scale, bool accumulate);
-  // maximum[lane] = max(maximum[lane], max over rows of x)
-  void (*lane_maximum)(T* maximum, const T* x, int64_t stride, int64_t rows, int64_t lanes);
-  // x = exp(x - shift[lane]), exp() as in exponential.h; sum[lane] = sum over rows of it
-  void (*lane_exp)(T* x, int64_t stride, int64_t rows, int64_t lanes, const T* shift, T* sum);
+  void (*multiply)(const MatrixProduct<T>& product);
+  // maximum[lane] = max(maximum[lane], max over rows of x); then x = exp(x - maximum[lane]), exp()
+  // as in exponential.h, and sum[lane] = sum over rows of it.
+  void (*lane_softmax)(T* x, int64_t stride, int64_t rows, int64_t lanes, T* maximum, T* sum);
   // x times the factor of its row; sum[lane] = sum over rows of it
   void (*lane_weigh)(T* x, int64_t stride, int64_t rows, int64_t lanes, const RowFactor<T>* factors,
                      const int32_t* lane_labels, T* sum);
@@ -56,10 +67,7 @@ const TileKernels<T>& tile_kernels();
 using BFloat16Pair = uint32_t;
 
 struct BFloat16PairKernels {
-  // The product of TileKernels::multiply, with sums of float.
-  void (*multiply)(float* out, int64_t out_stride, Strided<BFloat16Pair> a, const BFloat16Pair* b,
-                   int64_t b_stride, int64_t rows, int64_t columns, int64_t depth, float scale,
-                   bool accumulate);
+  void (*multiply)(const MatrixProduct<float, BFloat16Pair>& product);
   // out[r, c] pairs rows 2r and 2r + 1 of x; the last of an odd number is paired with zeros.
   void (*pair_rows)(BFloat16Pair* out, int64_t out_stride, const uint16_t* x, int64_t stride,
                     int64_t rows, int64_t columns);
