@@ -30,59 +30,30 @@ bool is_supported(const PaCoLossProblem& problem, bool tf32) {
   return supported;
 }
 
-void* data_or_null(const at::Tensor& tensor, bool wanted) {
-  return wanted ? tensor.mutable_data_ptr() : nullptr;
-}
-
 PaCoLossState forward_cuda(const PaCoLossArguments& args, bool features_grad) {
   const c10::cuda::CUDAGuard guard(args.features.device());
   const bool tf32 = allow_tf32();
   const DensePaCoLoss dense(args);
-  const PaCoLossProblem& problem = dense.problem;
-  if (!is_supported(problem, tf32)) return composite::paco_loss_forward(args, features_grad);
+  if (!is_supported(dense.problem, tf32)) return composite::paco_loss_forward(args, features_grad);
 
   cuda::ForwardPlan plan{};
-  C10_CUDA_CHECK(cuda::plan_paco_loss_forward(problem, tf32, features_grad, plan));
-  const auto options = args.features.options().dtype(at::kFloat);
-  const auto scratch = at::empty({plan.scratch_bytes}, options.dtype(at::kByte));
-  const int64_t num_anchors = problem.num_anchors;
-  PaCoLossState state{
-      at::empty({}, options), at::empty({num_anchors}, options.dtype(at::kDouble)),
-      at::empty({num_anchors}, options),
-      features_grad ? at::empty({num_anchors, problem.dim}, options) : at::empty({0}, options)};
-  const PaCoLossOutput output{.loss = state.loss.mutable_data_ptr(),
-                              .log_partition = state.log_partition.mutable_data_ptr<double>(),
-                              .pair_weight = state.pair_weight.mutable_data_ptr(),
-                              .anchor_grad = data_or_null(state.anchor_grad, features_grad)};
-  C10_CUDA_CHECK(cuda::launch_paco_loss_forward(problem, tf32, plan, scratch.mutable_data_ptr(),
-                                                output, c10::cuda::getCurrentCUDAStream()));
+  C10_CUDA_CHECK(cuda::plan_paco_loss_forward(dense.problem, tf32, features_grad, plan));
+  const auto scratch = at::empty({plan.scratch_bytes}, args.features.options().dtype(at::kByte));
+  const PaCoLossState state = empty_state(args, features_grad);
+  C10_CUDA_CHECK(cuda::launch_paco_loss_forward(dense.problem, tf32, plan,
+                                                scratch.mutable_data_ptr(), output_of(state),
+                                                c10::cuda::getCurrentCUDAStream()));
   return state;
 }
 
 PaCoLossInputGradients backward_cuda(const PaCoLossBackwardArguments& args) {
   const c10::cuda::CUDAGuard guard(args.features.device());
   const bool tf32 = allow_tf32();
-  const DensePaCoLoss dense(args);
+  DensePaCoLoss dense(args);
   if (!is_supported(dense.problem, tf32)) return composite::paco_loss_backward(args);
 
-  const auto log_partition = args.log_partition.contiguous();
-  const auto pair_weight = args.pair_weight.contiguous();
-  const auto anchor_grad = args.anchor_grad.contiguous();
-  const auto gradient_of = [](const at::Tensor& input) {
-    return at::empty(input.sizes(), input.options());
-  };
-  const auto options = args.features.options();
-  PaCoLossInputGradients result{
-      args.features_grad ? gradient_of(args.features) : at::empty({0}, options),
-      args.center_logits_grad ? gradient_of(*args.center_logits) : at::empty({0}, options)};
-  const PaCoLossGradients gradients{
-      .grad_loss = args.grad_loss.const_data_ptr(),
-      .log_partition = log_partition.const_data_ptr<double>(),
-      .pair_weight = pair_weight.const_data_ptr(),
-      .anchor_grad = args.features_grad ? anchor_grad.const_data_ptr() : nullptr,
-      .grad_features = data_or_null(result.features, args.features_grad),
-      .grad_center_logits = data_or_null(result.center_logits, args.center_logits_grad)};
-  C10_CUDA_CHECK(cuda::launch_paco_loss_backward(dense.problem, tf32, gradients,
+  const PaCoLossInputGradients result = empty_gradients(args);
+  C10_CUDA_CHECK(cuda::launch_paco_loss_backward(dense.problem, tf32, dense.gradients(args, result),
                                                  c10::cuda::getCurrentCUDAStream()));
   return result;
 }

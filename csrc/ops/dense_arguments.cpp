@@ -1,4 +1,6 @@
-// From the structs of tensors to the plain ones of the kernels.
+// From the structs of tensors to the plain ones of the kernels, and the results' tensors.
+
+#include <ATen/ops/empty.h>
 
 #include "paco_loss_arguments.h"
 #include "queue_enqueue_arguments.h"
@@ -17,6 +19,10 @@ ElementType element_type(const at::Tensor& tensor) {
     default:  // the checks let no other through
       return ElementType::kFloat32;
   }
+}
+
+void* written_or_null(const at::Tensor& tensor) {
+  return tensor.numel() > 0 ? tensor.mutable_data_ptr() : nullptr;
 }
 
 StridedArray strided(const at::Tensor& tensor, void* data) {
@@ -52,6 +58,32 @@ QueueEnqueueProblem queue_enqueue_problem(const QueueEnqueueArguments& args) {
   };
 }
 
+PaCoLossState empty_state(const PaCoLossArguments& args, bool features_grad) {
+  const at::Tensor& features = args.features;
+  const auto options = features.options().dtype(accumulate_type(features.scalar_type()));
+  const c10::SymInt num_anchors = args.count_anchors();
+  return {at::empty({}, options), at::empty_symint({num_anchors}, options.dtype(at::kDouble)),
+          at::empty_symint({num_anchors}, options),
+          features_grad ? at::empty_symint({num_anchors, features.sym_size(1)}, options)
+                        : at::empty({0}, options)};
+}
+
+PaCoLossInputGradients empty_gradients(const PaCoLossBackwardArguments& args) {
+  const auto gradient_of = [](const at::Tensor& input) {
+    return at::empty_symint(input.sym_sizes(), input.options());
+  };
+  const auto unwanted = [&] { return at::empty({0}, args.features.options()); };
+  return {args.features_grad ? gradient_of(args.features) : unwanted(),
+          args.center_logits_grad ? gradient_of(*args.center_logits) : unwanted()};
+}
+
+PaCoLossOutput output_of(const PaCoLossState& state) {
+  return {.loss = state.loss.mutable_data_ptr(),
+          .log_partition = state.log_partition.mutable_data_ptr<double>(),
+          .pair_weight = state.pair_weight.mutable_data_ptr(),
+          .anchor_grad = written_or_null(state.anchor_grad)};
+}
+
 DensePaCoLoss::DensePaCoLoss(const PaCoLossArguments& args) : problem{} {
   set_anchors(args.features, args.labels, args.center_logits, args.anchor_weight, args.class_counts,
               args.options);
@@ -71,6 +103,19 @@ DensePaCoLoss::DensePaCoLoss(const PaCoLossBackwardArguments& args) : problem{} 
   set_anchors(args.features, args.labels, args.center_logits, args.anchor_weight, args.class_counts,
               args.options);
   problem.num_anchors = args.log_partition.size(0);
+}
+
+PaCoLossGradients DensePaCoLoss::gradients(const PaCoLossBackwardArguments& args,
+                                           const PaCoLossInputGradients& result) {
+  const auto dense = [&](const at::Tensor& tensor) { return keep(tensor.contiguous()); };
+  return {
+      .grad_loss = args.grad_loss.const_data_ptr(),
+      .log_partition = dense(args.log_partition).const_data_ptr<double>(),
+      .pair_weight = dense(args.pair_weight).const_data_ptr(),
+      .anchor_grad = args.features_grad ? dense(args.anchor_grad).const_data_ptr() : nullptr,
+      .grad_features = written_or_null(result.features),
+      .grad_center_logits = written_or_null(result.center_logits),
+  };
 }
 
 const int64_t* DensePaCoLoss::labels(const at::Tensor& tensor) {

@@ -75,6 +75,10 @@ struct PaCoLossInputGradients {
   at::Tensor center_logits;
 };
 
+// Not yet written results; sizes may be symbolic.
+PaCoLossState empty_state(const PaCoLossArguments& args, bool features_grad);
+PaCoLossInputGradients empty_gradients(const PaCoLossBackwardArguments& args);
+
 // The loss and its halves, as calls of the dispatcher.
 at::Tensor dispatch_paco_loss(const PaCoLossArguments& args);
 PaCoLossState paco_loss_forward(const PaCoLossArguments& args, bool features_grad);
@@ -157,6 +161,9 @@ std::tuple<at::Tensor, at::Tensor> backward_adaptor(
   return {grad_features, grad_center_logits};
 }
 
+// Where a forward pass writes.
+PaCoLossOutput output_of(const PaCoLossState& state);
+
 // From the struct to plain pointers: arguments as kernels take them. Owns what had to be copied to
 // be dense or of the right dtype, so it outlives the kernels' calls.
 class DensePaCoLoss {
@@ -165,6 +172,10 @@ class DensePaCoLoss {
   explicit DensePaCoLoss(const PaCoLossBackwardArguments& args);
 
   PaCoLossProblem problem;
+
+  // What the backward pass reads and writes besides; `args` are those of the constructor.
+  PaCoLossGradients gradients(const PaCoLossBackwardArguments& args,
+                              const PaCoLossInputGradients& result);
 
  private:
   at::Tensor keep(at::Tensor tensor) { return kept_.emplace_back(std::move(tensor)); }
