@@ -7,6 +7,8 @@
 #include <sys/mman.h>
 #endif
 
+#include <cstdint>
+
 #include "../kernels/argument_error.h"
 #include "../kernels/cpu/paco_loss.h"
 #include "../kernels/cpu/queue_enqueue.h"

@@ -42,9 +42,18 @@ T exp_sum(const T* x, int64_t size, T shift) {
 
 template <typename T>
 void exp_affine(T* out, const T* x, int64_t size, Split<T> shift, T scale, T offset) {
+  // Long rows come from memory, and at the end of each page the processor's own prefetching starts
+  // anew: a page ahead is asked for early.
+  constexpr int64_t kPage = 4096 / sizeof(T);
+  constexpr int64_t kLine = 64 / sizeof(T);
+  for (int64_t first = 0; first < size; first += kLine) {
+    __builtin_prefetch(x + first + kPage);
+    __builtin_prefetch(out + first + kPage, 1);
+    const int64_t last = size - first < kLine ? size : first + kLine;
 #pragma omp simd
-  for (int64_t i = 0; i < size; ++i) {
-    out[i] = scale * exponential((x[i] - shift.high) - shift.low) - offset;
+    for (int64_t i = first; i < last; ++i) {
+      out[i] = scale * exponential((x[i] - shift.high) - shift.low) - offset;
+    }
   }
 }
 
