@@ -153,8 +153,8 @@ tidy: .venv/paco .venv/dev
 # make docs             guides, recipes and references as one site, into build/docs
 # With the fork, which has every toolbox that paco has a plugin for.
 docs: .venv-onedl/paco .venv-onedl/dev
-	$(ONEDL_BIN)/sphinx-build -E -W --keep-going -q docs/api $(BUILD)/docs
-	@echo $(BUILD)/docs/index.html
+	$(ONEDL_BIN)/sphinx-build -E -W --keep-going -q -c docs . $(BUILD)/docs
+	@echo $(BUILD)/docs/docs/index.html
 
 format: .venv/dev
 	$(BIN)/ruff check --fix

@@ -53,6 +53,7 @@ nitpick_ignore_regex = [
     ),
     (r"py:class", r"optional"),
     (r"py:class", r"paco\.mmpretrain\.datasets\.cifar_lt\._LongTailed"),
+    (r"py:class", r"paco\.mmpretrain\.datasets\.transforms\.contrast_views\.T"),
 ]
 
 

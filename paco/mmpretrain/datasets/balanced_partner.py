@@ -25,8 +25,8 @@ class WithBalancedPartner(Dataset):
     :class:`ViewsDataPreprocessor` mixes the two.
 
     Args:
-        dataset (dict | BaseDataset): One of the toolbox's, whose pipeline is one
-            :class:`ContrastViews` with a classification view.
+        dataset (dict | mmpretrain.datasets.BaseDataset): One of the toolbox's, whose pipeline is
+            one :class:`ContrastViews` with a classification view.
         lazy_init (bool): Leave the data set's annotations for :meth:`full_init`. Defaults to False.
 
     Raises:

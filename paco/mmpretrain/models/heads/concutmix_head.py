@@ -19,8 +19,9 @@ class ConCutMixHead(BCLHead):
     """BCL on images mixed by CutMix, whose targets learn from the prototypes near them.
 
     ConCutMix (Pan et al., TIP 2024): the target t of a mixed image becomes
-    (1 - omega) t + omega s. The similarity s is 1 / |f - c_k| for the K nearest prototypes c_k to
-    its projection f, neither of unit length, and 0 for the others, of sum 1 and without a gradient;
+    (1 - omega) t + omega s. The similarity s is ``1 / |f - c_k|`` for the K nearest prototypes c_k
+    to its projection f, neither of unit length, and 0 for the others, of sum 1 and without a
+    gradient;
 
         omega = rectification log(sum_c t_c N_c) / sum_c log N_c
 

@@ -19,8 +19,8 @@ class EncodedViews(NamedTuple):
     """
 
     pooled: Tensor
-    """[V, B, F], pooled features of the V contrast views that pass through the encoder: of all, or
-    with a key encoder of the first, V = 1."""
+    """[V, B, F], pooled features of the V contrast views that pass through the encoder; with a key
+    encoder that is the first alone, V = 1."""
     projections: Tensor
     """[V, B, D], what the head's projector makes of them, of any length."""
     keys: Tensor | None = None
