@@ -26,8 +26,8 @@ def export_segmentor(
 
     The suffix of ``path`` chooses the format: ``.pt`` is TorchScript, ``.pt2`` is compiled by
     AOTInductor for this machine's processor. Either takes any number of images. It is read back
-    and must give the model's logits on ``example`` and on images of another number and size; only
-    then it appears at ``path``.
+    and must give the model's logits on ``example`` and on images of another number and of other
+    sizes; only then it appears at ``path``.
 
     Args:
         model: images [N, C_in, H, W] to logits [N, C, H, W], such as
@@ -39,10 +39,11 @@ def export_segmentor(
         metadata: texts to keep in the file, by name, such as those of :func:`image_metadata`;
             "size_divisor", "input_size" ("any", or "512,1024"), "input_channels", "paco_version"
             and "torch_version" are added.
-        size_divisor: a .pt2 takes heights and widths that are multiples of it, two of it at least;
-            a .pt takes every size that the network takes.
+        size_divisor: heights and widths that the file takes are multiples of it, two of it at
+            least. A .pt of a network that computes with no size in Python takes every size that
+            the network takes; its text "size_divisor" is "1" then.
         any_size: whether the file takes images of other sizes than the example's. Some networks
-            cannot be exported so: windowed transformers (Swin) compute with the size in Python.
+            cannot be exported so.
 
     Returns:
         The largest difference of the file's logits from the model's, relative to the largest logit.
@@ -71,7 +72,9 @@ def export_segmentor(
     others = [example[:1]]
     if any_size:
         h, w = (n + 3 * size_divisor for n in example.shape[2:])
-        others.append(nn.functional.interpolate(example, size=(w, h)))
+        # The last is one at which windows of 7 need no padding.
+        sizes = [(w, h), (2 * size_divisor, 5 * size_divisor), (7 * size_divisor,) * 2]
+        others += [nn.functional.interpolate(example, size=size) for size in sizes]
     texts = {
         **(metadata or {}),
         "size_divisor": str(size_divisor),
@@ -86,6 +89,8 @@ def export_segmentor(
             if suffix == ".pt":
                 with _torchscript():
                     traced = torch.jit.trace(model, images, check_trace=False)
+                if any_size and _takes_odd_sizes(traced, model, example, size_divisor):
+                    texts["size_divisor"] = "1"
                 _save_torchscript(traced, file, texts)
             else:
                 divisor = size_divisor if any_size else None
@@ -94,6 +99,21 @@ def export_segmentor(
             return max(_difference(written, model, x, path) for x in [images, *others])
     finally:
         model.train(was_training)
+
+
+def _takes_odd_sizes(
+    traced: torch.jit.ScriptModule, model: nn.Module, example: Tensor, size_divisor: int
+) -> bool:
+    """Whether sizes that are no multiples are right too: tracing keeps paddings as they were."""
+    for size in ((3 * size_divisor + 5, 2 * size_divisor + 9), (2 * size_divisor + 1,) * 2):
+        images = nn.functional.interpolate(example, size=size)
+        expected = model(images)
+        try:
+            if not torch.allclose(traced(images), expected, rtol=1e-4, atol=1e-5):
+                return False
+        except RuntimeError:
+            return False
+    return True
 
 
 def _compiled(

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-import paco
+import paco.segmentation
 from paco import deploy
 from paco.segmentation import export_segmentor, image_metadata
 
@@ -58,6 +58,7 @@ def test_a_file_takes_images_of_any_number_and_size(tmp_path, suffix):
     assert kept["classes"].split("\n") == CLASSES
     assert kept["palette"].split("\n") == ["70,130,180", "128,64,128", "107,142,35"]
     assert kept["input_size"] == "any"
+    assert kept["size_divisor"] == {"pt": "1", "pt2": "32"}[suffix]
     model.eval()
     for shape in ((1, 3, 64, 64), (3, 3, 160, 96), (2, 3, 96, 224)):
         images = torch.randn(shape)
@@ -170,6 +171,12 @@ def test_the_example_says_what_is_wrong(tmp_path, segment):
     result = run(segment, tmp_path / "s.pt", tmp_path / "image.png", tmp_path / "mask.png")
     assert result.returncode == 1
     assert "takes images of 64,96, got 96,64" in result.stderr
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paco.segmentation, "_takes_odd_sizes", lambda *_: False)
+        export_segmentor(Segmentor(), torch.randn(1, 3, 64, 96), tmp_path / "32.pt", texts())
+    Image.new("RGB", (65, 96)).save(tmp_path / "odd.png")
+    result = run(segment, tmp_path / "32.pt", tmp_path / "odd.png", tmp_path / "mask.png")
+    assert "multiples of 32, two of it at least, got 96,65" in result.stderr
     result = run(segment, tmp_path / "s.pt", tmp_path / "none.png", tmp_path / "mask.png")
     assert result.stderr.endswith(f"segment: cannot read {tmp_path / 'none.png'}\n")
     assert run(segment).returncode == 2

@@ -11,8 +11,10 @@
 
 #include <functional>
 #include <iostream>
+#include <memory>
 #include <opencv2/imgcodecs.hpp>
 #include <sstream>
+#include <stdexcept>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -24,7 +26,6 @@ using Texts = std::unordered_map<std::string, std::string>;
 struct Segmentor {
   std::function<torch::Tensor(const torch::Tensor&)> logits;
   Texts texts;
-  bool compiled;
 };
 
 Segmentor load(const std::string& path) {
@@ -32,7 +33,7 @@ Segmentor load(const std::string& path) {
     using Loader = torch::inductor::AOTIModelPackageLoader;
     const auto loader = std::make_shared<Loader>(path);
     return {[loader](const torch::Tensor& images) { return loader->run({images})[0]; },
-            loader->get_metadata(), true};
+            loader->get_metadata()};
   }
   Texts texts = {{"mean", ""},         {"std", ""},        {"channels", ""}, {"palette", ""},
                  {"size_divisor", ""}, {"input_size", ""}, {"classes", ""}};
@@ -40,7 +41,7 @@ Segmentor load(const std::string& path) {
   module.eval();
   return {
       [module](const torch::Tensor& images) mutable { return module.forward({images}).toTensor(); },
-      texts, false};
+      texts};
 }
 
 std::vector<float> numbers(const std::string& text) {
@@ -60,7 +61,7 @@ torch::Tensor input_of(const cv::Mat& image, const Texts& texts) {
   return ((pixels.to(torch::kFloat) - mean) / std).permute({2, 0, 1}).unsqueeze(0).contiguous();
 }
 
-/// Compiled code reads memory as it lies, and tells neither of another size.
+/// A file gives labels of other sizes too, and they mean nothing.
 void require_size(const Segmentor& segmentor, const cv::Mat& image, const std::string& path) {
   const std::string size = std::to_string(image.rows) + "," + std::to_string(image.cols);
   const std::string& taken = segmentor.texts.at("input_size");
@@ -71,8 +72,8 @@ void require_size(const Segmentor& segmentor, const cv::Mat& image, const std::s
   const int divisor = std::stoi(segmentor.texts.at("size_divisor"));
   const bool fits = image.rows % divisor == 0 && image.cols % divisor == 0 &&
                     image.rows >= 2 * divisor && image.cols >= 2 * divisor;
-  if (segmentor.compiled && !fits) {
-    throw std::runtime_error("a .pt2 takes heights and widths that are multiples of " +
+  if (taken == "any" && !fits) {
+    throw std::runtime_error("the segmentor takes heights and widths that are multiples of " +
                              std::to_string(divisor) + ", two of it at least, got " + size + ": " +
                              path);
   }

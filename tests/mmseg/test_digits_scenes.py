@@ -4,9 +4,11 @@ import torch
 from helpers.segmentation import CONFIGS, build, load, total
 from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS
+from PIL import Image
 
 from paco.mmseg import DigitsScenes
 from paco.tools import count_pixels, export_segmentor, test, train
+from paco.tools.analysis import segmentation_overlay
 
 CONFIG = f"{CONFIGS}/digits_seg/fcn_paco.py"
 FEW = [
@@ -76,6 +78,17 @@ def test_tools_train_test_and_export_it(tmp_path, capsys):
     # Each loads the other's: the projector serves training alone.
     plain = CONFIG.replace("fcn_paco", "fcn")
     test.main([plain, checkpoint, "--work-dir", str(tmp_path / "plain"), "--cfg-options", *FEW])
+    picture = tmp_path / "overlay.png"
+    models = [f"{config}:{checkpoint}" for config in (plain, CONFIG)]
+    segmentation_overlay.main([str(picture), *models, "--images", "3", "--scale", "2"])
+    assert Image.open(picture).size == (3 * 2 * 48, 4 * 2 * 48)
     export_segmentor.main([CONFIG, checkpoint, "--work-dir", str(tmp_path)])
     assert "which agree with the model's" in capsys.readouterr().out
     assert (tmp_path / "segmentor.pt").exists()
+
+
+def test_a_label_that_is_no_class_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(DigitsScenes, "METAINFO", dict(classes=("paper", *"012345")))
+    with pytest.raises(SystemExit, match=r"count_pixels.py: train_\d+.png has label \d+, which is"):
+        count_pixels.main([CONFIG, str(tmp_path / "pixels.txt")])
+    assert list(tmp_path.iterdir()) == []

@@ -162,6 +162,13 @@ def test_loss_compiles_without_a_graph_break(rng, num_pixels):
             compiled(**arguments)
 
 
+def test_loss_exports():
+    arguments = torch.randn(2, 5, 7, 6), torch.randn(2, 4, 7, 6), torch.randint(4, (2, 28, 24))
+    loss = PixelPaCoLoss(0.1, 0.2, num_pixels=None)
+    program = torch.export.export(loss, arguments)
+    torch.testing.assert_close(program.module()(*arguments), loss(*arguments))
+
+
 def test_loss_on_a_device_is_the_definition_s(rng, device):
     problem = draw(rng, torch.float32, num_pixels=None)
     loss, arguments = loss_and_arguments(problem)
