@@ -295,7 +295,9 @@ def test_a_pipeline_that_does_more_is_refused(pipeline, message):
 def test_every_config_can_say_what_it_does():
     for path in sorted(CONFIGS.glob("*_lt/*.py")):
         cfg = Config.fromfile(path)
-        model = toolbox_model(dict(type="ClsDataPreprocessor", **cfg.data_preprocessor))
+        views = cfg.model.type == "PaCoClassifier"
+        kind = "ViewsDataPreprocessor" if views else "ClsDataPreprocessor"
+        model = toolbox_model(dict(type=kind, **cfg.data_preprocessor))
         model._dataset_meta = {"classes": ["a"]}
         texts = image_metadata(cfg.test_dataloader.dataset.pipeline, model)
         assert texts["channels"] in ("RGB", "GRAY"), path

@@ -107,7 +107,9 @@ def _tensors(weights: object) -> Iterator[tuple[str, Tensor]]:
 def _reason(error: Exception) -> str:
     """The sentence of an exception that says something; torch.load's have a page around it."""
     text = str(error).strip()
+    if text.startswith("Weights only load failed"):
+        found = re.search(r"WeightsUnpickler error: (.+)", text)
+        text = found[1] if found else str(error.__context__ or type(error).__name__)
     if " " not in text:  # a KeyError's is the key alone
         text = f"{type(error).__name__} {text}".strip()
-    found = re.search(r"WeightsUnpickler error: (.+)", text)
-    return found[1] if found else text.splitlines()[0]
+    return text.splitlines()[0]
