@@ -16,7 +16,8 @@ TORCH_LIBRARY(paco, m) {
       "paco_loss(Tensor features, Tensor labels, Tensor? center_logits=None, Tensor? queue=None, "
       "Tensor? queue_labels=None, Tensor? num_valid=None, Tensor? anchor_weight=None, "
       "SymInt? num_anchors=None, float beta=1.0, float gamma=1.0, float? base_temperature=None, "
-      "float label_smoothing=0.0, *, float alpha, float temperature) -> Tensor");
+      "float label_smoothing=0.0, Tensor? soft_targets=None, *, float alpha, float temperature) -> "
+      "Tensor");
 
   // Balanced contrastive learning, a scalar. See ops/bcl_loss.h.
   m.def(
@@ -33,17 +34,18 @@ TORCH_LIBRARY(paco, m) {
   m.def(
       "paco_loss_forward(Tensor features, Tensor labels, Tensor? center_logits, Tensor? queue, "
       "Tensor? queue_labels, Tensor? num_valid, Tensor? anchor_weight, SymInt? num_anchors, "
-      "float beta, float gamma, float? base_temperature, float label_smoothing, float alpha, "
-      "float temperature, bool features_grad, Tensor? class_counts=None) -> "
+      "float beta, float gamma, float? base_temperature, float label_smoothing, "
+      "Tensor? soft_targets, float alpha, float temperature, bool features_grad, "
+      "Tensor? class_counts=None) -> "
       "(Tensor loss, Tensor log_partition, Tensor pair_weight, Tensor anchor_grad)");
 
   // A gradient that its flag does not ask for is empty.
   m.def(
       "paco_loss_backward(Tensor grad_loss, Tensor features, Tensor labels, Tensor? center_logits, "
       "Tensor? anchor_weight, Tensor log_partition, Tensor pair_weight, Tensor anchor_grad, "
-      "float beta, float gamma, float? base_temperature, float label_smoothing, float alpha, "
-      "float temperature, bool features_grad, bool center_logits_grad, "
-      "Tensor? class_counts=None) -> "
+      "float beta, float gamma, float? base_temperature, float label_smoothing, "
+      "Tensor? soft_targets, float alpha, float temperature, bool features_grad, "
+      "bool center_logits_grad, Tensor? class_counts=None) -> "
       "(Tensor grad_features, Tensor grad_center_logits)");
 
   // Logits of the class centers, the class prior added. See ops/center_logits.h.

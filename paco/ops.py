@@ -26,6 +26,7 @@ def paco_loss(
     gamma: float = 1.0,
     base_temperature: float | None = None,
     label_smoothing: float = 0.0,
+    soft_targets: Tensor | None = None,
     *,
     alpha: float,
     temperature: float,
@@ -34,7 +35,7 @@ def paco_loss(
 
     The first A rows of ``features`` are the anchors i. Pairs (i, j) run over
     every row of ``features`` and every valid row of ``queue``, except j = i. With p_ij = z_i . z_j
-    / T, the positives P(i) = {j != i : y_j = y_i} and the smoothed target t_i over the classes::
+    / T, the positives P(i) = {j != i : y_j = y_i} and the target t_i over the classes::
 
         L_i  = log( sum_c exp s_ic + gamma sum_{j != i} exp p_ij )
         W_i  = beta + alpha |P(i)|
@@ -69,6 +70,9 @@ def paco_loss(
         base_temperature: T_base, > 0; T by default.
         label_smoothing: epsilon in [0, 1): the target is 1 - epsilon for the anchor's class and
             epsilon / (C - 1) for every other.
+        soft_targets: t, [A, C], float32 or float64, each row >= 0 and of sum 1: takes the place of
+            the labels in the centers' term, such as for images that are mixed (Mixup, CutMix). The
+            labels still decide the pairs. Not beside ``label_smoothing``; no gradient flows to it.
         alpha: weight of a same-class pair, >= 0.
         temperature: T, > 0.
 
@@ -80,9 +84,9 @@ def paco_loss(
     Raises:
         ValueError: for a bad argument; also for a weight or temperature that float32 cannot compute
             with (below 1.2e-38 or above 1e30) unless features are float64, and for a queue in a
-            loss that activation checkpointing repeats. On CUDA the values of ``labels`` and
-            ``num_valid`` are checked without a synchronisation: a bad one trips a device-side
-            assertion, which the next synchronising call reports.
+            loss that activation checkpointing repeats. On CUDA the values of ``labels``,
+            ``num_valid`` and ``soft_targets`` are checked without a synchronisation: a bad one
+            trips a device-side assertion, which the next synchronising call reports.
     """
     if not torch.jit.is_scripting() and torch.jit.is_tracing() and num_anchors is not None:
         if center_logits is None:
@@ -104,6 +108,7 @@ def paco_loss(
         gamma,
         base_temperature,
         label_smoothing,
+        soft_targets,
         alpha=alpha,
         temperature=temperature,
     )

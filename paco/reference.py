@@ -34,6 +34,7 @@ def paco_loss(
     gamma: float = 1.0,
     base_temperature: float | None = None,
     label_smoothing: float = 0.0,
+    soft_targets: Tensor | None = None,
     *,
     alpha: float,
     temperature: float,
@@ -72,7 +73,11 @@ def paco_loss(
         s = center_logits.to(dtype)
         inputs.append(s)
         terms = torch.cat([s, terms], 1)
-        target = _smoothed_target(y[:a], s.size(1), label_smoothing, dtype)
+        if soft_targets is None:
+            target = _smoothed_target(y[:a], s.size(1), label_smoothing, dtype)
+        else:
+            target = soft_targets.detach().to(dtype)
+            inputs.append(target)
         w = w + beta
         bracket = bracket + beta * (target * s).sum(1)
 

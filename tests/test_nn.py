@@ -619,6 +619,24 @@ def test_step_is_the_loss_before_the_enqueue(form, num_keys, paco_form):
     assert step.queue.num_valid == min(7 + num_keys, 16)
 
 
+@pytest.mark.parametrize("form", [lambda m: m, script], ids=["eager", "scripted"])
+@pytest.mark.parametrize("anchors", [6, 12], ids=["paco", "gpaco"])
+def test_step_of_soft_targets_is_the_loss_of_them(form, anchors):
+    step = TrainingStep(PaCoLoss(0.05, 0.2), FeatureQueue(16, 5), ClassCenters(6, 4))
+    queries, keys, _, labels = step_batch(6)
+    pooled, targets = torch.randn(anchors, 6), torch.rand(anchors, 4).softmax(1)
+    expected = reference.paco_loss(
+        nn.functional.normalize(torch.cat([queries, keys])),
+        labels.repeat(2),
+        step.centers(pooled),
+        num_anchors=anchors,
+        soft_targets=targets,
+        alpha=0.05,
+        temperature=0.2,
+    )
+    torch.testing.assert_close(form(step)(queries, keys, pooled, labels, targets), expected)
+
+
 @pytest.mark.parametrize("num_keys", [6, 12])
 def test_step_of_many_views_compiles_whole(num_keys):
     step = new_step()

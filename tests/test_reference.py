@@ -24,6 +24,7 @@ def by_hand(
     gamma=1.0,
     base_temperature=None,
     label_smoothing=0.0,
+    soft_targets=None,
     *,
     alpha,
     temperature,
@@ -52,7 +53,9 @@ def by_hand(
         )
         bracket = alpha * sum(p[j] - log_partition for j in positives)
         for c, logit in enumerate(s):
-            t = 1 - label_smoothing if c == classes[i] else label_smoothing / (len(s) - 1)
+            t = 1 - label_smoothing if c == classes[i] else label_smoothing / max(len(s) - 1, 1)
+            if soft_targets is not None:
+                t = soft_targets[i, c].item()
             bracket += b * t * (logit - log_partition)
         loss = -temperature / base_temperature * bracket / weight
         total += loss * (1 if anchor_weight is None else anchor_weight[i].item())
@@ -97,7 +100,7 @@ def test_bcl_is_the_formula(rng, case):
 
 def test_loss_without_contrast_is_cross_entropy(rng):
     problem = draw_loss(
-        rng, centers=True, classes=6, alpha=0.0, beta=1.0, gamma=0.0, weighted=False
+        rng, centers=True, classes=6, alpha=0.0, beta=1.0, gamma=0.0, weighted=False, soft=False
     )
     problem["base_temperature"] = problem["temperature"]
     # torch spreads epsilon over all classes, the paper over the others.
@@ -107,6 +110,15 @@ def test_loss_without_contrast_is_cross_entropy(rng):
         problem["labels"][: problem["num_anchors"]],
         label_smoothing=epsilon * 6 / 5,
     )
+    torch.testing.assert_close(reference.paco_loss(**problem), expected)
+
+
+def test_loss_of_soft_targets_without_contrast_is_cross_entropy(rng):
+    problem = draw_loss(
+        rng, centers=True, classes=6, alpha=0.0, beta=1.0, gamma=0.0, weighted=False, soft=True
+    )
+    problem["base_temperature"] = problem["temperature"]
+    expected = F.cross_entropy(problem["center_logits"], problem["soft_targets"])
     torch.testing.assert_close(reference.paco_loss(**problem), expected)
 
 

@@ -14,6 +14,9 @@ namespace paco::composite {
 PaCoLossState paco_loss_forward(const PaCoLossArguments& args, bool features_grad);
 PaCoLossInputGradients paco_loss_backward(const PaCoLossBackwardArguments& args);
 
+// That rows are >= 0 and sum to 1, on a device without waiting for it.
+void check_soft_targets(const at::Tensor& targets);
+
 at::Tensor center_logits(const CenterLogitsArguments& args);
 
 // The write pointer stays on its device, so the rows to write are computed there too.

@@ -85,15 +85,26 @@ at::Tensor exp_below(const at::Tensor& logits, const at::Tensor& log_partition) 
   return (logits - high).sub_(low).exp_();
 }
 
-// t, [A, C]: 1 - label_smoothing for the class of the anchor, an equal share of the rest elsewhere.
-at::Tensor smoothed_targets(const at::Tensor& labels, int64_t num_classes, double label_smoothing,
-                            const at::TensorOptions& options) {
+// t, [A, C]: the soft targets or, without them, 1 - label_smoothing for the class of the anchor, an
+// equal share of the rest elsewhere.
+at::Tensor targets_of(const OptionalTensor& soft_targets, const at::Tensor& labels,
+                      int64_t num_classes, double label_smoothing,
+                      const at::TensorOptions& options) {
+  if (soft_targets) return soft_targets->to(options.dtype());
   const double off = num_classes > 1 ? label_smoothing / static_cast<double>(num_classes - 1) : 0;
   auto targets = at::full({labels.size(0), num_classes}, off, options);
   return targets.scatter_(1, labels.unsqueeze(1), 1 - label_smoothing);
 }
 
 }  // namespace
+
+void check_soft_targets(const at::Tensor& targets) {
+  // NaN is let through: it gives NaN in the loss.
+  check_values("paco_loss", targets.lt(0).any().logical_not_(), "soft_targets must be >= 0");
+  const auto deviation = (targets.sum(1, false, at::kDouble) - 1).abs();
+  check_values("paco_loss", deviation.gt(kSoftTargetTolerance).any().logical_not_(),
+               "soft_targets must have rows that sum to 1");
+}
 
 PaCoLossState paco_loss_forward(const PaCoLossArguments& args, bool features_grad) {
   const auto& [alpha, temperature, beta, gamma, optional_base_temperature, label_smoothing] =
@@ -124,6 +135,7 @@ PaCoLossState paco_loss_forward(const PaCoLossArguments& args, bool features_gra
     // NaN is let through: it gives NaN in the loss.
     check(args.anchor_weight->lt(0).logical_not_().all(), "anchor_weight must be >= 0");
   }
+  if (args.soft_targets) check_soft_targets(*args.soft_targets);
   if (num_valid) {
     check(num_valid->ge(0).logical_and_(num_valid->le(queue->size(0))).all(),
           "num_valid must lie in [0, K], K the rows of queue");
@@ -188,11 +200,12 @@ PaCoLossState paco_loss_forward(const PaCoLossArguments& args, bool features_gra
                          sums.positives * log_partition) *
                         alpha;
   if (center_logits) {
-    const auto targets = smoothed_targets(labels.narrow(0, 0, num_anchors), logits.size(1),
-                                          label_smoothing, options);
-    log_likelihood =
-        log_likelihood + ((targets * logits).sum(1, true) - log_partition) * center_weight;
-    sums.poison.add_(logits.mul(0).sum());
+    const auto target = (targets_of(args.soft_targets, labels.narrow(0, 0, num_anchors),
+                                    logits.size(1), label_smoothing, options) *
+                         logits)
+                            .sum(1, true);
+    log_likelihood = log_likelihood + (target - log_partition) * center_weight;
+    sums.poison.add_(logits.mul(0).sum() + target.mul(0).sum());
   }
   // An anchor without center and positives has no loss; every other value keeps its NaN.
   const auto idle = pair_weight == 0;
@@ -265,8 +278,8 @@ PaCoLossInputGradients paco_loss_backward(const PaCoLossBackwardArguments& args)
 
   auto grad_center_logits = at::empty({0}, features.options());
   if (args.center_logits_grad) {
-    const auto targets =
-        smoothed_targets(labels_of_anchors, args.center_logits->size(1), label_smoothing, options);
+    const auto targets = targets_of(args.soft_targets, labels_of_anchors,
+                                    args.center_logits->size(1), label_smoothing, options);
     grad_center_logits = (exp_below(args.center_logits->to(dtype), log_partition.unsqueeze(1)) -
                           targets * (beta / weight))
                              .masked_fill(weight == 0, 0)

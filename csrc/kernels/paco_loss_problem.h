@@ -11,6 +11,9 @@
 // there are no center logits.
 namespace paco {
 
+// How far the sum of a row of soft targets may be from 1.
+constexpr double kSoftTargetTolerance = 1e-4;
+
 // Matrices are dense and row-major, but for the rows of the queue. Pointers of absent arguments are
 // null. Everything lies on the device that computes.
 struct PaCoLossProblem {
@@ -24,6 +27,7 @@ struct PaCoLossProblem {
   const int64_t* num_valid;     // [1], how many rows of the queue are valid; null for all of them
   const void* anchor_weight;    // [A], of the type that sums are taken in
   const int64_t* class_counts;  // [C] n_c, how many columns have each class; null for PaCo
+  const void* soft_targets;     // [A, C], of the type that sums are taken in; null for the labels
   int64_t num_rows;             // M
   int64_t num_anchors;          // A
   int64_t num_classes;          // C, 0 without center_logits and class_counts: any label then

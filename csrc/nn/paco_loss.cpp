@@ -14,9 +14,11 @@ torch::Tensor PaCoLossImpl::forward(const torch::Tensor& features, const torch::
                                     const std::optional<torch::Tensor>& queue_labels,
                                     const std::optional<torch::Tensor>& num_valid,
                                     const std::optional<torch::Tensor>& anchor_weight,
-                                    std::optional<int64_t> num_anchors) {
+                                    std::optional<int64_t> num_anchors,
+                                    const std::optional<torch::Tensor>& soft_targets) {
   return paco_loss(features, labels, center_logits, queue, queue_labels, num_valid, anchor_weight,
-                   num_anchors ? std::optional<c10::SymInt>(*num_anchors) : std::nullopt, options);
+                   num_anchors ? std::optional<c10::SymInt>(*num_anchors) : std::nullopt, options,
+                   soft_targets);
 }
 
 }  // namespace paco::nn

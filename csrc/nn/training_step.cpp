@@ -4,6 +4,7 @@
 #include <torch/nn/functional/normalization.h>
 
 #include <algorithm>
+#include <optional>
 
 namespace paco::nn {
 
@@ -15,12 +16,14 @@ TrainingStepImpl::TrainingStepImpl(const PaCoLoss& loss, const FeatureQueue& que
       detach_centers(detach_centers) {}
 
 torch::Tensor TrainingStepImpl::forward(const torch::Tensor& queries, const torch::Tensor& keys,
-                                        const torch::Tensor& pooled, const torch::Tensor& labels) {
-  return detailed(queries, keys, pooled, labels).loss;
+                                        const torch::Tensor& pooled, const torch::Tensor& labels,
+                                        const std::optional<torch::Tensor>& soft_targets) {
+  return detailed(queries, keys, pooled, labels, soft_targets).loss;
 }
 
 StepResult TrainingStepImpl::detailed(const torch::Tensor& queries, const torch::Tensor& keys,
-                                      const torch::Tensor& pooled, const torch::Tensor& labels) {
+                                      const torch::Tensor& pooled, const torch::Tensor& labels,
+                                      const std::optional<torch::Tensor>& soft_targets) {
   namespace F = torch::nn::functional;
   const int64_t batch = queries.size(0);
   const int64_t num_keys = keys.size(0);
@@ -38,8 +41,9 @@ StepResult TrainingStepImpl::detailed(const torch::Tensor& queries, const torch:
   result.features = torch::cat({unit_queries, unit_keys});
   result.center_logits = centers(detach_centers ? pooled.detach() : pooled);
   const torch::Tensor key_labels = labels.repeat({num_keys / std::max<int64_t>(batch, 1)});
-  result.loss = loss(result.features, torch::cat({labels, key_labels}), result.center_logits,
-                     queue->features, queue->labels, queue->num_valid());
+  result.loss =
+      loss(result.features, torch::cat({labels, key_labels}), result.center_logits, queue->features,
+           queue->labels, queue->num_valid(), std::nullopt, std::nullopt, soft_targets);
   queue->enqueue(unit_keys, key_labels);
   return result;
 }

@@ -37,14 +37,17 @@ class PACO_API TrainingStepImpl : public torch::nn::Module {
   /// - pooled: pooled features; PaCo: [B, F], of the queries; GPaCo: [(1 + V) B, F], of the queries
   ///   and then of the keys.
   /// - labels: int64 [B].
+  /// - soft_targets: a target over the classes for each row of pooled, see paco::paco_loss.
   ///
   /// Throws c10::ValueError for keys or pooled features of another number of rows.
   torch::Tensor forward(const torch::Tensor& queries, const torch::Tensor& keys,
-                        const torch::Tensor& pooled, const torch::Tensor& labels);
+                        const torch::Tensor& pooled, const torch::Tensor& labels,
+                        const std::optional<torch::Tensor>& soft_targets = std::nullopt);
 
   /// The loss of forward(), with the features and logits that the loss was computed from.
   StepResult detailed(const torch::Tensor& queries, const torch::Tensor& keys,
-                      const torch::Tensor& pooled, const torch::Tensor& labels);
+                      const torch::Tensor& pooled, const torch::Tensor& labels,
+                      const std::optional<torch::Tensor>& soft_targets = std::nullopt);
 
   /// Inference logits [B, C] of pooled features [B, F]; see ClassCenters::predict.
   torch::Tensor predict(const torch::Tensor& pooled,

@@ -28,7 +28,7 @@ at::Tensor loss_autocast(const PaCoLossArguments& args) {
   return paco_loss(*to_float<device>(args.features), args.labels,
                    to_float<device>(args.center_logits), to_float<device>(args.queue),
                    args.queue_labels, args.num_valid, args.anchor_weight, args.num_anchors,
-                   args.options);
+                   args.options, args.soft_targets);
 }
 
 template <c10::DeviceType device>

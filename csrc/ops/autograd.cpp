@@ -37,7 +37,8 @@ class PaCoLossFunction : public torch::autograd::Function<PaCoLossFunction> {
     context->save_for_backward({features, args->labels, center_logits.value_or(Variable()),
                                 args->anchor_weight.value_or(Variable()), state.log_partition,
                                 state.pair_weight, state.anchor_grad,
-                                args->class_counts.value_or(Variable())});
+                                args->class_counts.value_or(Variable()),
+                                args->soft_targets.value_or(Variable())});
     const PaCoLossOptions& options = args->options;
     context->saved_data["options"] =
         std::vector<double>{options.alpha,
@@ -59,11 +60,14 @@ class PaCoLossFunction : public torch::autograd::Function<PaCoLossFunction> {
     // user may have changed since.
     const bool features_grad = context->needs_input_grad(0);
     const bool center_logits_grad = center_logits && context->needs_input_grad(1);
+    const auto anchor_weight = as_optional(saved[3]);
+    const auto class_counts = as_optional(saved[7]);
+    const auto soft_targets = as_optional(saved[8]);
     const auto gradients = paco_loss_backward({.grad_loss = grad_outputs[0],
                                                .features = saved[0],
                                                .labels = saved[1],
                                                .center_logits = center_logits,
-                                               .anchor_weight = as_optional(saved[3]),
+                                               .anchor_weight = anchor_weight,
                                                .log_partition = saved[4],
                                                .pair_weight = saved[5],
                                                .anchor_grad = saved[6],
@@ -73,9 +77,10 @@ class PaCoLossFunction : public torch::autograd::Function<PaCoLossFunction> {
                                                            .gamma = options[3],
                                                            .base_temperature = options[4],
                                                            .label_smoothing = options[5]},
+                                               .soft_targets = soft_targets,
                                                .features_grad = features_grad,
                                                .center_logits_grad = center_logits_grad,
-                                               .class_counts = as_optional(saved[7])});
+                                               .class_counts = class_counts});
     // One entry an argument of forward().
     return {features_grad ? gradients.features : Variable(),
             center_logits_grad ? gradients.center_logits : Variable(), Variable(), Variable()};
@@ -90,6 +95,9 @@ at::Tensor loss_autograd(const PaCoLossArguments& args) {
   const bool wants_grad = at::GradMode::is_enabled();
   TORCH_CHECK_VALUE(!(wants_grad && args.anchor_weight && args.anchor_weight->requires_grad()),
                     "paco_loss: anchor_weight must not require a gradient (none flows to it); "
+                    "detach it");
+  TORCH_CHECK_VALUE(!(wants_grad && args.soft_targets && args.soft_targets->requires_grad()),
+                    "paco_loss: soft_targets must not require a gradient (none flows to it); "
                     "detach it");
   TORCH_CHECK_VALUE(!(args.queue && in_backward_pass()), args.name(),
                     ": a loss with a queue cannot be computed again in a backward pass: "

@@ -51,6 +51,7 @@ PaCoLossArguments BCLAsPaCo::arguments() const {
           /*anchor_weight=*/kNone,
           args_.features.sym_size(0),
           {.alpha = 1, .temperature = args_.temperature},
+          /*soft_targets=*/kNone,
           class_counts_};
 }
 

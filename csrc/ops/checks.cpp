@@ -136,7 +136,7 @@ void check_queue(const char* caller, const at::Tensor& features,
 void check_anchors(const at::Tensor& features, const at::Tensor& labels,
                    const OptionalTensor& center_logits, const OptionalTensor& anchor_weight,
                    const OptionalTensor& class_counts, const c10::SymInt& num_anchors,
-                   const PaCoLossOptions& options) {
+                   const PaCoLossOptions& options, const OptionalTensor& soft_targets) {
   check_loss_options(kLoss, options);
   check_features(kLoss, features);
   const auto check = [&](const char* name, double value) {
@@ -188,6 +188,20 @@ void check_anchors(const at::Tensor& features, const at::Tensor& labels,
                "anchor_weight must be floating, got ", anchor_weight->scalar_type());
     check_device(kLoss, "anchor_weight", *anchor_weight, "features", features);
   }
+  if (soft_targets) {
+    PACO_CHECK(kLoss, center_logits, "soft_targets need center_logits");
+    PACO_CHECK(kLoss, options.label_smoothing == 0,
+               "label_smoothing must be 0 with soft_targets, got ", options.label_smoothing);
+    PACO_CHECK(kLoss, soft_targets->sym_sizes() == center_logits->sym_sizes(),
+               "soft_targets must be of the shape of center_logits ", center_logits->sym_sizes(),
+               ", got ", soft_targets->sym_sizes());
+    check_strided(kLoss, "soft_targets", *soft_targets);
+    PACO_CHECK(
+        kLoss,
+        soft_targets->scalar_type() == at::kFloat || soft_targets->scalar_type() == at::kDouble,
+        "soft_targets must be float32 or float64, got ", soft_targets->scalar_type());
+    check_device(kLoss, "soft_targets", *soft_targets, "features", features);
+  }
 }
 
 }  // namespace
@@ -210,7 +224,7 @@ void check_loss_options(const char* caller, const PaCoLossOptions& options) {
 void check_paco_loss(const PaCoLossArguments& args) {
   const at::Tensor& features = args.features;
   check_anchors(features, args.labels, args.center_logits, args.anchor_weight, args.class_counts,
-                args.count_anchors(), args.options);
+                args.count_anchors(), args.options, args.soft_targets);
   check_queue(kLoss, features, args.queue, args.queue_labels, args.num_valid);
 }
 
@@ -242,7 +256,7 @@ void check_paco_loss_backward(const PaCoLossBackwardArguments& args) {
   const at::Tensor& features = args.features;
   const c10::SymInt num_anchors = args.log_partition.sym_numel();
   check_anchors(features, args.labels, args.center_logits, args.anchor_weight, args.class_counts,
-                num_anchors, args.options);
+                num_anchors, args.options, args.soft_targets);
   // The tensors that the forward pass left, and the gradient of the loss.
   const auto check_state = [&](const char* name, const at::Tensor& state, c10::SymIntArrayRef sizes,
                                c10::ScalarType dtype) {

@@ -35,6 +35,8 @@ PaCoLossState forward_cuda(const PaCoLossArguments& args, bool features_grad) {
   const bool tf32 = allow_tf32();
   const DensePaCoLoss dense(args);
   if (!is_supported(dense.problem, tf32)) return composite::paco_loss_forward(args, features_grad);
+  // The kernels check labels and weights on the way.
+  if (args.soft_targets) composite::check_soft_targets(*args.soft_targets);
 
   cuda::ForwardPlan plan{};
   C10_CUDA_CHECK(cuda::plan_paco_loss_forward(dense.problem, tf32, features_grad, plan));

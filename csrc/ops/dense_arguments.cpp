@@ -86,7 +86,7 @@ PaCoLossOutput output_of(const PaCoLossState& state) {
 
 DensePaCoLoss::DensePaCoLoss(const PaCoLossArguments& args) : problem{} {
   set_anchors(args.features, args.labels, args.center_logits, args.anchor_weight, args.class_counts,
-              args.options);
+              args.options, args.soft_targets);
   problem.num_anchors = args.count_anchors().expect_int();
   if (!args.queue) return;
   // On the CPU a queue whose rows are dense is used where it lies.
@@ -101,7 +101,7 @@ DensePaCoLoss::DensePaCoLoss(const PaCoLossArguments& args) : problem{} {
 
 DensePaCoLoss::DensePaCoLoss(const PaCoLossBackwardArguments& args) : problem{} {
   set_anchors(args.features, args.labels, args.center_logits, args.anchor_weight, args.class_counts,
-              args.options);
+              args.options, args.soft_targets);
   problem.num_anchors = args.log_partition.size(0);
 }
 
@@ -125,8 +125,8 @@ const int64_t* DensePaCoLoss::labels(const at::Tensor& tensor) {
 void DensePaCoLoss::set_anchors(const at::Tensor& features, const at::Tensor& labels,
                                 const OptionalTensor& center_logits,
                                 const OptionalTensor& anchor_weight,
-                                const OptionalTensor& class_counts,
-                                const PaCoLossOptions& options) {
+                                const OptionalTensor& class_counts, const PaCoLossOptions& options,
+                                const OptionalTensor& soft_targets) {
   problem.type = element_type(features);
   problem.features = keep(features.contiguous()).const_data_ptr();
   problem.labels = this->labels(labels);
@@ -141,9 +141,12 @@ void DensePaCoLoss::set_anchors(const at::Tensor& features, const at::Tensor& la
     problem.class_counts = this->labels(*class_counts);
     problem.num_classes = class_counts->size(0);
   }
+  const auto dtype = accumulate_type(features.scalar_type());
   if (anchor_weight) {
-    const auto dtype = accumulate_type(features.scalar_type());
     problem.anchor_weight = keep(anchor_weight->to(dtype).contiguous()).const_data_ptr();
+  }
+  if (soft_targets) {
+    problem.soft_targets = keep(soft_targets->to(dtype).contiguous()).const_data_ptr();
   }
   problem.alpha = options.alpha;
   problem.beta = options.beta;

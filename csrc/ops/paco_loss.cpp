@@ -24,8 +24,8 @@ auto call(const Operator& op, const PaCoLossArguments& args, const Rest&... rest
   const PaCoLossOptions& options = args.options;
   return op.call(args.features, args.labels, args.center_logits, args.queue, args.queue_labels,
                  args.num_valid, args.anchor_weight, args.num_anchors, options.beta, options.gamma,
-                 options.base_temperature, options.label_smoothing, options.alpha,
-                 options.temperature, rest...);
+                 options.base_temperature, options.label_smoothing, args.soft_targets,
+                 options.alpha, options.temperature, rest...);
 }
 
 }  // namespace
@@ -36,9 +36,10 @@ at::Tensor paco_loss(const at::Tensor& features, const at::Tensor& labels,
                      const std::optional<at::Tensor>& queue_labels,
                      const std::optional<at::Tensor>& num_valid,
                      const std::optional<at::Tensor>& anchor_weight,
-                     std::optional<c10::SymInt> num_anchors, const PaCoLossOptions& options) {
+                     std::optional<c10::SymInt> num_anchors, const PaCoLossOptions& options,
+                     const std::optional<at::Tensor>& soft_targets) {
   return dispatch_paco_loss({features, labels, center_logits, queue, queue_labels, num_valid,
-                             anchor_weight, std::move(num_anchors), options});
+                             anchor_weight, std::move(num_anchors), options, soft_targets});
 }
 
 at::Tensor dispatch_paco_loss(const PaCoLossArguments& args) {
@@ -59,8 +60,8 @@ PaCoLossInputGradients paco_loss_backward(const PaCoLossBackwardArguments& args)
   auto [features, center_logits] =
       op.call(args.grad_loss, args.features, args.labels, args.center_logits, args.anchor_weight,
               args.log_partition, args.pair_weight, args.anchor_grad, options.beta, options.gamma,
-              options.base_temperature, options.label_smoothing, options.alpha, options.temperature,
-              args.features_grad, args.center_logits_grad, args.class_counts);
+              options.base_temperature, options.label_smoothing, args.soft_targets, options.alpha,
+              options.temperature, args.features_grad, args.center_logits_grad, args.class_counts);
   return {features, center_logits};
 }
 

@@ -23,7 +23,7 @@ struct PaCoLossOptions {
 ///
 /// The first A = num_anchors rows of `features` are the anchors i. Pairs (i, j) run over the rows
 /// of `features` and the valid rows of `queue`, except j = i. With p_ij = z_i . z_j / T, the
-/// positives P(i) = {j != i : y_j = y_i} and the smoothed target t_i over C classes,
+/// positives P(i) = {j != i : y_j = y_i} and the target t_i over C classes,
 ///
 ///     L_i  = log( sum_c exp s_ic + gamma sum_{j != i} exp p_ij )
 ///     W_i  = beta + alpha |P(i)|
@@ -42,21 +42,23 @@ struct PaCoLossOptions {
 ///   them where absent.
 /// - anchor_weight: [A], >= 0; no gradient flows to it; optional.
 /// - num_anchors: A, 1 <= A <= M; where absent, the rows of center_logits, or else of features.
+/// - soft_targets: t, [A, C], float32 or float64, rows >= 0 that sum to 1, in place of the labels
+/// in
+///   the centers' term (the labels still decide the pairs); without label_smoothing; no gradient
+///   flows to it; optional.
 ///
 /// Returns a scalar, float64 for float64 features, else float32. The gradient flows to `features`,
 /// as anchors and as contrast, and to `center_logits`; a second derivative is an error. A NaN or an
 /// infinity in an input gives NaN.
 ///
 /// Throws c10::ValueError, naming the argument and its value. Values that live on a GPU (labels,
-/// queue_labels, num_valid, anchor_weight) are checked there without a synchronisation: a bad one
-/// trips a device assertion, which the next synchronising call reports.
-PACO_API at::Tensor paco_loss(const at::Tensor& features, const at::Tensor& labels,
-                              const std::optional<at::Tensor>& center_logits,
-                              const std::optional<at::Tensor>& queue,
-                              const std::optional<at::Tensor>& queue_labels,
-                              const std::optional<at::Tensor>& num_valid,
-                              const std::optional<at::Tensor>& anchor_weight,
-                              std::optional<c10::SymInt> num_anchors,
-                              const PaCoLossOptions& options);
+/// queue_labels, num_valid, anchor_weight, soft_targets) are checked there without a
+/// synchronisation: a bad one trips a device assertion, which the next synchronising call reports.
+PACO_API at::Tensor paco_loss(
+    const at::Tensor& features, const at::Tensor& labels,
+    const std::optional<at::Tensor>& center_logits, const std::optional<at::Tensor>& queue,
+    const std::optional<at::Tensor>& queue_labels, const std::optional<at::Tensor>& num_valid,
+    const std::optional<at::Tensor>& anchor_weight, std::optional<c10::SymInt> num_anchors,
+    const PaCoLossOptions& options, const std::optional<at::Tensor>& soft_targets = std::nullopt);
 
 }  // namespace paco

@@ -30,6 +30,7 @@ struct PaCoLossArguments {
   const OptionalTensor& anchor_weight;
   std::optional<c10::SymInt> num_anchors;
   PaCoLossOptions options;
+  const OptionalTensor& soft_targets;
   // [C]: makes it the loss of BCL, whose prototypes are the last rows of features.
   OptionalTensor class_counts = std::nullopt;
 
@@ -62,6 +63,7 @@ struct PaCoLossBackwardArguments {
   const at::Tensor& pair_weight;
   const at::Tensor& anchor_grad;
   PaCoLossOptions options;
+  const OptionalTensor& soft_targets;
   bool features_grad;
   bool center_logits_grad;
   const OptionalTensor& class_counts;
@@ -93,8 +95,8 @@ std::invoke_result_t<decltype(function), const PaCoLossArguments&, Rest...> paco
     const OptionalTensor& queue, const OptionalTensor& queue_labels,
     const OptionalTensor& num_valid, const OptionalTensor& anchor_weight,
     std::optional<c10::SymInt> num_anchors, double beta, double gamma,
-    std::optional<double> base_temperature, double label_smoothing, double alpha,
-    double temperature, Rest... rest) {
+    std::optional<double> base_temperature, double label_smoothing,
+    const OptionalTensor& soft_targets, double alpha, double temperature, Rest... rest) {
   return function(PaCoLossArguments{features,
                                     labels,
                                     center_logits,
@@ -108,7 +110,8 @@ std::invoke_result_t<decltype(function), const PaCoLossArguments&, Rest...> paco
                                      .beta = beta,
                                      .gamma = gamma,
                                      .base_temperature = base_temperature,
-                                     .label_smoothing = label_smoothing}},
+                                     .label_smoothing = label_smoothing},
+                                    soft_targets},
                   rest...);
 }
 
@@ -137,8 +140,8 @@ std::tuple<at::Tensor, at::Tensor> backward_adaptor(
     const OptionalTensor& center_logits, const OptionalTensor& anchor_weight,
     const at::Tensor& log_partition, const at::Tensor& pair_weight, const at::Tensor& anchor_grad,
     double beta, double gamma, std::optional<double> base_temperature, double label_smoothing,
-    double alpha, double temperature, bool features_grad, bool center_logits_grad,
-    const OptionalTensor& class_counts) {
+    const OptionalTensor& soft_targets, double alpha, double temperature, bool features_grad,
+    bool center_logits_grad, const OptionalTensor& class_counts) {
   const PaCoLossBackwardArguments args{grad_loss,
                                        features,
                                        labels,
@@ -153,6 +156,7 @@ std::tuple<at::Tensor, at::Tensor> backward_adaptor(
                                         .gamma = gamma,
                                         .base_temperature = base_temperature,
                                         .label_smoothing = label_smoothing},
+                                       soft_targets,
                                        features_grad,
                                        center_logits_grad,
                                        class_counts};
@@ -183,7 +187,8 @@ class DensePaCoLoss {
   // Sets the part of the problem that both passes read.
   void set_anchors(const at::Tensor& features, const at::Tensor& labels,
                    const OptionalTensor& center_logits, const OptionalTensor& anchor_weight,
-                   const OptionalTensor& class_counts, const PaCoLossOptions& options);
+                   const OptionalTensor& class_counts, const PaCoLossOptions& options,
+                   const OptionalTensor& soft_targets);
 
   std::vector<at::Tensor> kept_;
 };

@@ -51,6 +51,7 @@ class PaCoLoss(nn.Module):
         num_valid: Tensor | None = None,
         anchor_weight: Tensor | None = None,
         num_anchors: int | None = None,
+        soft_targets: Tensor | None = None,
     ) -> Tensor:
         """The scalar loss; see :func:`paco.paco_loss`."""
         return ops.paco_loss(
@@ -66,6 +67,7 @@ class PaCoLoss(nn.Module):
             self.gamma,
             self.base_temperature,
             self.label_smoothing,
+            soft_targets,
             alpha=self.alpha,
             temperature=self.temperature,
         )

@@ -51,7 +51,14 @@ class TrainingStep(nn.Module):
         self.centers = centers
         self.detach_centers = detach_centers
 
-    def forward(self, queries: Tensor, keys: Tensor, pooled: Tensor, labels: Tensor) -> Tensor:
+    def forward(
+        self,
+        queries: Tensor,
+        keys: Tensor,
+        pooled: Tensor,
+        labels: Tensor,
+        soft_targets: Tensor | None = None,
+    ) -> Tensor:
         """The loss of a batch; afterwards the keys are in the queue.
 
         The rows that have pooled features are the anchors, so ``pooled`` tells PaCo from GPaCo.
@@ -65,6 +72,8 @@ class TrainingStep(nn.Module):
             pooled: pooled features: PaCo [B, F], of the queries; GPaCo [(1 + V) B, F], of the
                 queries and then of the keys.
             labels: int64 [B].
+            soft_targets: a target over the classes for each row of ``pooled``, see
+                :func:`paco.paco_loss`.
 
         Returns:
             A scalar.
@@ -72,10 +81,17 @@ class TrainingStep(nn.Module):
         Raises:
             ValueError: for keys or pooled features of another number of rows.
         """
-        return self.detailed(queries, keys, pooled, labels).loss
+        return self.detailed(queries, keys, pooled, labels, soft_targets).loss
 
     @torch.jit.export
-    def detailed(self, queries: Tensor, keys: Tensor, pooled: Tensor, labels: Tensor) -> StepResult:
+    def detailed(
+        self,
+        queries: Tensor,
+        keys: Tensor,
+        pooled: Tensor,
+        labels: Tensor,
+        soft_targets: Tensor | None = None,
+    ) -> StepResult:
         """Does what :meth:`forward` does, and gives the features and logits of the loss as well."""
         batch = queries.size(0)
         if keys.size(0) < batch or keys.size(0) % max(batch, 1) != 0:
@@ -103,6 +119,7 @@ class TrainingStep(nn.Module):
             self.queue.features,
             self.queue.labels,
             num_valid=self.queue.num_valid,
+            soft_targets=soft_targets,
         )
         if not torch.jit.is_scripting():
             keys, key_labels = gather_rows(keys, key_labels)

@@ -62,6 +62,10 @@ EDGES: dict[str, dict[str, Any]] = {
     "label smoothing and weights": dict(
         centers=True, classes=9, label_smoothing=0.1, weighted=True
     ),
+    "soft targets of many classes": dict(centers=True, classes=5000, rows=8, soft=True),
+    "soft targets and weights": dict(centers=True, classes=9, soft=True, weighted=True),
+    "soft targets of one class": dict(centers=True, classes=1, soft=True),
+    "soft targets without weight": dict(centers=True, classes=3, soft=True, beta=0.0, alpha=0.5),
 }
 
 
@@ -69,12 +73,26 @@ def unit_rows(num_rows: int, dim: int, dtype: torch.dtype = torch.float64) -> Te
     return F.normalize(torch.randn(num_rows, dim, dtype=torch.float64), dim=1).to(dtype)
 
 
+def soft_targets(
+    rng: random.Random, anchors: int, classes: int, dtype: torch.dtype = torch.float64
+) -> Tensor:
+    """Rows of sum 1 for the dtype of the features: of two classes, as mixed images have, or all."""
+    targets = torch.rand(anchors, classes, dtype=torch.float64)
+    if rng.random() < 0.5:
+        first, second = torch.randint(classes, (2, anchors))
+        share = torch.rand(anchors, 1, dtype=torch.float64)
+        targets = share * F.one_hot(first, classes) + (1 - share) * F.one_hot(second, classes)
+    targets = targets / targets.sum(1, keepdim=True)
+    return targets if dtype == torch.float64 else targets.float()
+
+
 def draw_loss(rng: random.Random, dtype: torch.dtype = torch.float64, **fixed: Any) -> Problem:
     """Arguments of paco_loss. ``fixed`` takes the place of what would be drawn.
 
     Sizes are rows (M), anchors (A), dim (D), classes (C), queue (K, None for no queue) and valid
     (n, None for a queue without num_valid); centers says whether there are center logits, and
-    weighted whether anchors have weights. Everything else in ``fixed`` is an argument itself.
+    weighted whether anchors have weights, and soft whether they have soft targets. Everything else
+    in ``fixed`` is an argument itself.
     """
 
     def choose(name: str, draw: Callable[[], Any]) -> Any:
@@ -88,6 +106,7 @@ def draw_loss(rng: random.Random, dtype: torch.dtype = torch.float64, **fixed: A
     valid = choose("valid", lambda: rng.choice([None, rng.randint(0, queue or 0)]))
     centers = choose("centers", lambda: rng.random() < 0.75)
     weighted = choose("weighted", lambda: rng.random() < 0.3)
+    soft = choose("soft", lambda: rng.random() < 0.3 and "label_smoothing" not in fixed)
 
     problem: Problem = {
         "features": unit_rows(rows, dim, dtype),
@@ -104,6 +123,9 @@ def draw_loss(rng: random.Random, dtype: torch.dtype = torch.float64, **fixed: A
             problem.update(rng.choice([{}, {}, {}, {"alpha": 0.0}, {"beta": 0.0}, {"gamma": 0.0}]))
         if classes > 1:
             problem["label_smoothing"] = rng.choice([0.0, rng.uniform(0, 0.5)])
+        if soft:
+            problem["label_smoothing"] = 0.0
+            problem["soft_targets"] = soft_targets(rng, anchors, classes, dtype)
     if queue is not None:
         problem["queue"] = unit_rows(queue, dim, dtype)
         problem["queue_labels"] = torch.randint(classes, (queue,))
@@ -123,7 +145,9 @@ def draw_loss(rng: random.Random, dtype: torch.dtype = torch.float64, **fixed: A
 def cast(problem: Problem, dtype: torch.dtype) -> Problem:
     """The same values in another floating dtype."""
     return {
-        name: value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
+        name: value.to(dtype)
+        if isinstance(value, Tensor) and value.is_floating_point() and name != "soft_targets"
+        else value
         for name, value in problem.items()
     }
 

@@ -22,7 +22,7 @@ import torch
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from helpers.problems import Problem, assert_as_good_as_torch, measure, unit_rows
+from helpers.problems import Problem, assert_as_good_as_torch, measure, soft_targets, unit_rows
 
 DTYPES = [torch.float32, torch.float32, torch.float16, torch.bfloat16, torch.float64]
 
@@ -82,6 +82,9 @@ def draw(rng: random.Random) -> Problem:
         problem["center_logits"] = (size * torch.randn(anchors, classes)).to(dtype)
         if classes > 1:
             problem["label_smoothing"] = rng.choice([0.0, 0.1, rng.random()])
+        if rng.random() < 0.3:
+            problem["label_smoothing"] = 0.0
+            problem["soft_targets"] = soft_targets(rng, anchors, classes, dtype)
         problem[rng.choice(["alpha", "gamma", "none"])] = rng.choice([0.0, 1.0])
         problem.pop("none", None)
     if rng.random() < 0.3:

@@ -219,14 +219,17 @@ def test_same_loss_with_and_without_gradient(rng):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-@pytest.mark.parametrize("name", ["features", "queue", "center_logits", "anchor_weight"])
+@pytest.mark.parametrize(
+    "name", ["features", "queue", "center_logits", "anchor_weight", "soft_targets"]
+)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("gamma", [0.0, 1.0])
 def test_a_bad_number_gives_nan(rng, device, dtype, name, value, gamma):
     sizes = dict(rows=90, anchors=40, classes=3, queue=110, valid=70)
-    problem = draw_loss(rng, dtype, **sizes, centers=True, weighted=True)
-    # A weight of -inf is an error of its own.
-    value = abs(value) if name == "anchor_weight" else value
+    soft = name == "soft_targets"
+    problem = draw_loss(rng, dtype, **sizes, centers=True, weighted=True, soft=soft)
+    # A weight of -inf and an infinite target are errors of their own.
+    value = abs(value) if name == "anchor_weight" else float("nan") if soft else value
     problem["gamma"] = gamma
     for _ in range(5):
         tensor = problem[name].clone()
@@ -240,16 +243,16 @@ def test_a_bad_number_gives_nan(rng, device, dtype, name, value, gamma):
 # ---- Derivatives ---------------------------------------------------------------------------------
 
 
-def gradcheck_problem(rng):
-    problem = draw_loss(
-        rng, rows=7, anchors=4, dim=5, classes=3, queue=6, valid=4, centers=True, weighted=True
-    )
+def gradcheck_problem(rng, soft=False):
+    sizes = dict(rows=7, anchors=4, dim=5, classes=3, queue=6, valid=4)
+    problem = draw_loss(rng, **sizes, centers=True, weighted=True, soft=soft)
     return with_gradients({**problem, "alpha": 0.3, "beta": 0.8, "gamma": 0.7})
 
 
 @pytest.mark.parametrize("scripted", [False, True], ids=["eager", "scripted"])
-def test_gradcheck(rng, scripted):
-    problem = gradcheck_problem(rng)
+@pytest.mark.parametrize("soft", [False, True], ids=["labels", "soft targets"])
+def test_gradcheck(rng, scripted, soft):
+    problem = gradcheck_problem(rng, soft)
     function = scripted_loss if scripted else paco.paco_loss
 
     def loss(features, center_logits):
@@ -291,20 +294,22 @@ def test_scripted_is_eager(rng, case):
     )
 
 
-def test_compiled_is_eager(rng, device):
+@pytest.mark.parametrize("soft", [False, True], ids=["labels", "soft targets"])
+def test_compiled_is_eager(rng, device, soft):
     settings = dict(alpha=0.3, gamma=0.8, temperature=0.2, base_temperature=0.3)
 
     def loss(features, **tensors):
         anchors = features.size(0) // 2
+        smoothing = 0.0 if soft else 0.1
         return paco.paco_loss(
-            features, num_anchors=anchors, label_smoothing=0.1, **tensors, **settings
+            features, num_anchors=anchors, label_smoothing=smoothing, **tensors, **settings
         )
 
     torch.compiler.reset()
     compiled = torch.compile(loss, fullgraph=True, dynamic=True)
     for n in (6, 9, 31):
         sizes = dict(rows=2 * n, anchors=n, dim=16, classes=4, queue=50, valid=20)
-        problem = draw_loss(rng, torch.float32, **sizes, centers=True, weighted=True)
+        problem = draw_loss(rng, torch.float32, **sizes, centers=True, weighted=True, soft=soft)
         problem = {name: x for name, x in problem.items() if isinstance(x, torch.Tensor)}
         problem["num_valid"] = torch.tensor(rng.randint(0, 50))
         problem["queue"] = unit_rows(50, 16, torch.float32)
@@ -368,7 +373,13 @@ def test_autocast_joins_dtypes(rng):
     assert torch.equal(loss, paco.paco_loss(**rounded))
 
 
-OPCHECK_EDGES = ["queries and keys", "no centers", "label smoothing and weights", "one row"]
+OPCHECK_EDGES = [
+    "queries and keys",
+    "no centers",
+    "label smoothing and weights",
+    "soft targets and weights",
+    "one row",
+]
 
 
 @pytest.mark.parametrize("edge", OPCHECK_EDGES)
@@ -386,8 +397,8 @@ def arguments_of(problem):
     return tuple(problem.pop(name, None) for name in names), problem
 
 
-@pytest.fixture
-def halves(rng):
+@pytest.fixture(params=[False, True], ids=["labels", "soft targets"])
+def halves(rng, request):
     """Arguments of paco_loss_forward but for its flag, and of paco_loss_backward."""
     problem = draw_loss(
         rng,
@@ -399,7 +410,9 @@ def halves(rng):
         centers=True,
         weighted=True,
         alpha=0.3,
+        soft=request.param,
     )
+    problem.setdefault("soft_targets", None)
     problem.setdefault("base_temperature", problem["temperature"])
     problem.setdefault("num_valid", None)
     problem.setdefault("label_smoothing", 0.0)
@@ -408,7 +421,7 @@ def halves(rng):
         *args, **kwargs, features_grad=True
     )
     names = ["features", "labels", "center_logits", "anchor_weight", "alpha", "beta", "gamma"]
-    names += ["temperature", "base_temperature", "label_smoothing"]
+    names += ["temperature", "base_temperature", "label_smoothing", "soft_targets"]
     backward = dict(
         {name: problem[name] for name in names},
         grad_loss=torch.tensor(0.5),
@@ -597,6 +610,21 @@ BAD_INPUTS = [
         "weights negative", r"anchor_weight\b.*-2", anchor_weight=lambda x: -2 * torch.ones_like(x)
     ),
     bad("weights to learn", r"anchor_weight\b.*grad", anchor_weight=lambda x: x.requires_grad_()),
+    bad("targets of other anchors", r"soft_targets\b.*\[3, 5\]", soft_targets=lambda x: x[:3]),
+    bad("targets of other classes", r"soft_targets\b.*\[4, 4\]", soft_targets=lambda x: x[:, :4]),
+    bad("targets bfloat16", r"soft_targets\b.*BFloat16", soft_targets=lambda x: x.bfloat16()),
+    bad("targets of integers", r"soft_targets\b.*Long", soft_targets=lambda x: x.long()),
+    bad("targets elsewhere", r"soft_targets\b.*meta", soft_targets=lambda x: x.to("meta")),
+    bad(
+        "target negative",
+        r"soft_targets\b.*-0\.5",
+        soft_targets=torch.tensor([1.5, -0.5, 0, 0, 0]).repeat(4, 1),
+    ),
+    bad("targets of sum two", r"soft_targets\b.*sum to 1.*\b2\b", soft_targets=lambda x: 2 * x),
+    bad("targets infinite", r"soft_targets\b.*sum to 1.*inf", soft_targets=lambda x: x + inf),
+    bad("targets and smoothing", r"label_smoothing\b.*soft_targets.*0\.1", label_smoothing=0.1),
+    bad("targets without centers", r"soft_targets\b.*center_logits", center_logits=None),
+    bad("targets to learn", r"soft_targets\b.*grad", soft_targets=lambda x: x.requires_grad_()),
 ]
 
 
@@ -614,6 +642,7 @@ def test_bad_input(rng, change, message, gradients):
         valid=7,
         centers=True,
         weighted=True,
+        soft="soft_targets" in message,
         alpha=0.3,
         beta=1.0,
         gamma=1.0,

@@ -12,6 +12,13 @@
 // Pairs, positives and centers of an anchor come together: L_i, W_i, l_i and the gradient.
 namespace paco::cpu {
 
+// The target of an anchor over the classes, or null where its label is the target.
+template <typename T>
+const T* soft_targets_of(const PaCoLossProblem& problem, int64_t anchor) {
+  const auto* const targets = static_cast<const T*>(problem.soft_targets);
+  return targets == nullptr ? nullptr : targets + anchor * problem.num_classes;
+}
+
 template <typename T>
 struct CenterTerms {
   static constexpr int64_t kBlock = 4096;  // numbers of a sum in T; sums of blocks are double
@@ -21,7 +28,9 @@ struct CenterTerms {
   double target = 0;              // sum_c t_ic s_ic
 
   CenterTerms() = default;
-  CenterTerms(const T* logits, int64_t num_classes, int64_t label, double smoothing) {
+  // Of one anchor, whose target is `targets`, or for null its label, smoothed.
+  CenterTerms(const T* logits, int64_t num_classes, int64_t label, double smoothing,
+              const T* targets) {
     const auto& kernels = row_kernels<T>();
     maximum = kernels.maximum(logits, num_classes);
     double sum = 0;
@@ -29,8 +38,9 @@ struct CenterTerms {
       const int64_t size = std::min(kBlock, num_classes - c);
       exp_sum += kernels.exp_sum(logits + c, size, maximum);
       if (smoothing > 0) sum += kernels.sum(logits + c, size);
+      if (targets != nullptr) sum += kernels.dot(targets + c, logits + c, size);
     }
-    target = logits[label];
+    target = targets != nullptr ? sum : logits[label];
     if (smoothing > 0) {
       const double other = smoothing / static_cast<double>(num_classes - 1);
       target = (1 - smoothing) * logits[label] + other * (sum - logits[label]);
@@ -93,7 +103,7 @@ struct AnchorFinish {
     }
 
     // A NaN reaches the loss even where nothing else uses it.
-    double loss = (squared_norm + pair.exp_sum + center.exp_sum) * 0;
+    double loss = (squared_norm + pair.exp_sum + center.exp_sum + center.target) * 0;
     if (weight > 0) {
       double log_likelihood = 0;
       if (center_weight > 0) log_likelihood += center_weight * (center.target - log_denominator);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <sstream>
@@ -29,6 +30,24 @@ inline void check_labels(const char* name, const int64_t* labels, int64_t size,
   }
 }
 
+// NaN is let through: it gives NaN in the loss.
+template <typename T>
+void check_soft_targets(const PaCoLossProblem& problem) {
+  for (int64_t i = 0; i < problem.num_anchors; ++i) {
+    const T* const targets = static_cast<const T*>(problem.soft_targets) + i * problem.num_classes;
+    double sum = 0;
+    T smallest = 0;
+    for (int64_t c = 0; c < problem.num_classes; ++c) {
+      sum += targets[c];
+      smallest = targets[c] < smallest ? targets[c] : smallest;
+    }
+    if (smallest < 0) refuse("soft_targets must be >= 0, got ", smallest, " in row ", i);
+    if (std::abs(sum - 1) > kSoftTargetTolerance) {
+      refuse("soft_targets must have rows that sum to 1, got ", sum, " in row ", i);
+    }
+  }
+}
+
 template <typename T>
 void check_values(const PaCoLossProblem& problem) {
   check_labels("labels", problem.labels, problem.num_rows, problem);
@@ -46,6 +65,7 @@ void check_values(const PaCoLossProblem& problem) {
       if (weights[i] < 0) refuse("anchor_weight must be >= 0, got ", weights[i], " at ", i);
     }
   }
+  if (problem.soft_targets != nullptr) check_soft_targets<T>(problem);
 }
 
 }  // namespace paco::cpu

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "anchors.h"
 #include "class_sums.h"
 #include "columns.h"
 #include "pair_stream.h"
@@ -172,7 +173,12 @@ void center_gradient(const PaCoLossProblem& problem, const std::vector<T>& scale
         const T target_scale = scale * static_cast<T>(problem.beta / pair_weight[i]);
         kernels.exp_affine(row, row_numbers(logits, i, logits_buffer), num_classes,
                            split<T>(gradients.log_partition[i]), scale, target_scale * other);
-        row[problem.labels[i]] -= target_scale * (1 - smoothing - other);
+        const T* const targets = soft_targets_of<T>(problem, i);
+        if (targets != nullptr) {
+          kernels.axpby(row, targets, num_classes, -target_scale, 1);
+        } else {
+          row[problem.labels[i]] -= target_scale * (1 - smoothing - other);
+        }
       }
       if (!direct) convert(to, result.type, row, kElementType<T>, num_classes);
     }

@@ -67,8 +67,9 @@ void forward(const PaCoLossProblem& problem, const PaCoLossOutput& output, const
     for (int64_t i = begin; i < end; ++i) {
       CenterTerms<T> center;
       if (logits.data != nullptr) {
-        center = CenterTerms<T>(row_numbers(logits, i, logits_buffer), logits.dim,
-                                problem.labels[i], problem.label_smoothing);
+        center =
+            CenterTerms<T>(row_numbers(logits, i, logits_buffer), logits.dim, problem.labels[i],
+                           problem.label_smoothing, soft_targets_of<T>(problem, i));
       }
       losses[i] = finish(i, row_numbers(anchors, i, anchor_buffer), center);
     }

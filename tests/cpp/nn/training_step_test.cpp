@@ -55,6 +55,21 @@ TEST(TrainingStep, RowsOfPooledFeaturesAreTheAnchors) {
   }
 }
 
+TEST(TrainingStep, TakesSoftTargets) {
+  const torch::Tensor rows = torch::randn({3, 2});
+  const torch::Tensor labels = torch::tensor({0, 1, 2});
+  const torch::Tensor pooled = torch::randn({3, 5});
+  const torch::Tensor one_hot = torch::eye(3, 4);
+  TrainingStep step = new_step(4, 2, 5);
+  TrainingStep twin = new_step(4, 2, 5);
+  torch::NoGradGuard no_grad;
+  twin->centers->weight.copy_(step->centers->weight);
+  twin->centers->bias.copy_(step->centers->bias);
+  EXPECT_TRUE(torch::allclose(step->forward(rows, rows, pooled, labels, one_hot),
+                              twin->forward(rows, rows, pooled, labels)));
+  EXPECT_THROW(twin->forward(rows, rows, pooled, labels, 2 * one_hot), c10::ValueError);
+}
+
 TEST(TrainingStep, RefusesRowsThatAreNotOfWholeViews) {
   TrainingStep step = new_step(4, 2, 5);
   const torch::Tensor rows = torch::randn({3, 2});

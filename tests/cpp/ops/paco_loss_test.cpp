@@ -169,6 +169,9 @@ TEST(PaCoLoss, NamesTheBadArgument) {
   expect_error("queue_labels", [](LossProblem& p) { p.queue_labels = std::nullopt; });
   expect_error("num_valid", [](LossProblem& p) { p.num_valid = torch::tensor(6); });
   expect_error("anchor_weight", [](LossProblem& p) { p.anchor_weight = torch::ones({4}); });
+  expect_error("soft_targets", [](LossProblem& p) { p.soft_targets = torch::ones({2, 3}); });
+  expect_error("soft_targets",
+               [](LossProblem& p) { p.soft_targets = torch::ones_like(*p.center_logits); });
 }
 
 }  // namespace

@@ -22,11 +22,12 @@ struct LossProblem {
   std::optional<torch::Tensor> anchor_weight;
   std::optional<int64_t> num_anchors;
   PaCoLossOptions options;
+  std::optional<torch::Tensor> soft_targets;
 };
 
 inline torch::Tensor paco_loss_of(const LossProblem& p) {
   return paco_loss(p.features, p.labels, p.center_logits, p.queue, p.queue_labels, p.num_valid,
-                   p.anchor_weight, p.num_anchors, p.options);
+                   p.anchor_weight, p.num_anchors, p.options, p.soft_targets);
 }
 
 /// Calls a function of paco/reference.py with all its arguments.
@@ -44,7 +45,8 @@ inline torch::Tensor paco_loss_reference(const LossProblem& p) {
                    {p.features.to(torch::kFloat64), p.labels, to_float64(p.center_logits),
                     to_float64(p.queue), p.queue_labels, p.num_valid, to_float64(p.anchor_weight),
                     p.num_anchors, p.options.beta, p.options.gamma, p.options.base_temperature,
-                    p.options.label_smoothing, p.options.alpha, p.options.temperature})
+                    p.options.label_smoothing, to_float64(p.soft_targets), p.options.alpha,
+                    p.options.temperature})
       .toTensor();
 }
 

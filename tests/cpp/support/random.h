@@ -62,6 +62,11 @@ inline LossProblem random_loss_problem(Random& random, torch::Dtype dtype) {
   if (p.options.alpha == 0 || p.options.gamma == 0 || random.chance(0.7)) {
     p.center_logits = torch::randn({anchors, classes}, dtype);
     p.options.label_smoothing = classes > 1 && random.chance(0.5) ? random.real(0, 0.3) : 0;
+    if (random.chance(0.3)) {
+      p.options.label_smoothing = 0;
+      const auto sums = dtype == torch::kFloat64 ? torch::kFloat64 : torch::kFloat32;
+      p.soft_targets = torch::randn({anchors, classes}, sums).softmax(1);
+    }
   }
   if (random.chance(0.7)) {
     const int64_t size = random.integer(1, 90);

@@ -10,7 +10,8 @@
 
 namespace paco::cuda {
 
-// A share of a row of center logits: sum_c exp(s_c - maximum), sum_c s_c, and the poison.
+// A share of a row of center logits: sum_c exp(s_c - maximum), sum_c s_c, each s_c times its soft
+// target if there are any, and the poison.
 struct CenterSums {
   float maximum = -INFINITY;
   float exp_sum = 0;
@@ -20,7 +21,8 @@ struct CenterSums {
 
 // One pass over the row, with a running maximum.
 template <typename Logit, typename Context>
-PACO_DEVICE CenterSums sum_centers(Context& context, const Logit* logits, int64_t num_classes) {
+PACO_DEVICE CenterSums sum_centers(Context& context, const Logit* logits, const float* soft_targets,
+                                   int64_t num_classes) {
   constexpr int kBatch = 4;  // loads in flight, and terms for one change of the maximum
   CenterSums sums;
   for (int64_t begin = context.thread(); begin < num_classes;
@@ -33,8 +35,9 @@ PACO_DEVICE CenterSums sum_centers(Context& context, const Logit* logits, int64_
       batch[i] = c < num_classes ? context.to_float(logits[c]) : -INFINITY;
       batch_maximum = fmaxf(batch_maximum, batch[i]);
       if (c < num_classes) {
-        sums.total += batch[i];
-        sums.poison = fmaf(batch[i], 0.0f, sums.poison);
+        const float term = soft_targets != nullptr ? soft_targets[c] * batch[i] : batch[i];
+        sums.total += term;
+        sums.poison = fmaf(term, 0.0f, sums.poison);
       }
     }
     const float maximum = fmaxf(sums.maximum, batch_maximum);
@@ -84,7 +87,10 @@ PACO_DEVICE void finish_anchors(Context& context, const DeviceProblem& problem,
   const Logit* logits = nullptr;
   if (problem.center_logits != nullptr) {
     logits = static_cast<const Logit*>(problem.center_logits) + anchor * problem.num_classes;
-    centers = sum_centers(context, logits, problem.num_classes);
+    const float* const targets = problem.soft_targets != nullptr
+                                     ? problem.soft_targets + anchor * problem.num_classes
+                                     : nullptr;
+    centers = sum_centers(context, logits, targets, problem.num_classes);
   }
   float share_maximum = -INFINITY;
   for (int share = thread; share < scratch.num_shares; share += context.num_threads()) {
@@ -155,7 +161,7 @@ PACO_DEVICE void finish_anchors(Context& context, const DeviceProblem& problem,
   double log_likelihood = alpha * (sums[2] / temperature - positives * log_partition);
   if (logits != nullptr) {
     const float label_logit = context.to_float(logits[label]);
-    float target_logit = label_logit;
+    float target_logit = problem.soft_targets != nullptr ? sums[4] : label_logit;
     const auto smoothing = problem.label_smoothing;
     if (smoothing > 0) {
       const float other = smoothing / static_cast<float>(problem.num_classes - 1);

@@ -30,6 +30,9 @@ PACO_DEVICE void center_gradient(Context& context, const DeviceProblem& problem,
                       (static_cast<float>(problem.num_anchors) * problem.base_temperature);
   const int64_t label = problem.labels[anchor];
   const auto smoothing = problem.label_smoothing;
+  const float* const soft_targets = problem.soft_targets != nullptr
+                                        ? problem.soft_targets + anchor * problem.num_classes
+                                        : nullptr;
   const float center_share = problem.beta / pair_weight;
   const float label_share = center_share * (1 - smoothing);
   const float other_share =
@@ -47,7 +50,9 @@ PACO_DEVICE void center_gradient(Context& context, const DeviceProblem& problem,
     for (int i = 0; i < kBatch; ++i) {
       const int64_t c = first + i * context.num_threads();
       if (c >= end) continue;
-      const float share = c == label ? label_share : other_share;
+      const float share = soft_targets != nullptr ? center_share * soft_targets[c]
+                          : c == label            ? label_share
+                                                  : other_share;
       context.assign(
           gradient[c],
           idle ? 0.0f

@@ -47,6 +47,7 @@ struct DeviceProblem {
   const int64_t* queue_labels;
   const int64_t* num_valid;
   const float* anchor_weight;
+  const float* soft_targets;
   int64_t num_rows;
   int64_t num_anchors;
   int64_t num_classes;
@@ -67,6 +68,7 @@ struct DeviceProblem {
         queue_labels(problem.queue_labels),
         num_valid(problem.num_valid),
         anchor_weight(static_cast<const float*>(problem.anchor_weight)),
+        soft_targets(static_cast<const float*>(problem.soft_targets)),
         num_rows(problem.num_rows),
         num_anchors(problem.num_anchors),
         num_classes(problem.num_classes),

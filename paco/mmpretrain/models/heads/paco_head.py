@@ -27,7 +27,9 @@ class PaCoHead(ContrastHead):
     views are the anchors; `GPaCo <https://arxiv.org/abs/2209.12400>`_ gives it all views of one
     encoder, and all are anchors. In either case the queue holds all but the first view of the
     images of past steps. An anchor's center logits are those of its own view or, where there is a
-    classification view, of that. At inference only the class centers are used.
+    classification view, of that, whose images may be mixed (Mixup, CutMix): the target of the
+    centers is mixed then, and the pairs keep the label of the first. At inference only the class
+    centers are used.
 
     A checkpoint's queue is loaded where the shapes of centers and queue are this head's. Otherwise
     its labels are those of other classes, or its keys of another width, and this queue stays empty.
@@ -103,15 +105,16 @@ class PaCoHead(ContrastHead):
         """
         self.require_class_counts()
         labels = labels_of(data_samples)
-        pooled = views.pooled
+        pooled, soft_targets = views.pooled, None
         if views.classification is not None:
-            if soft_targets_of(data_samples) is not None:
-                raise ValueError("PaCoHead: images cannot be mixed (Mixup, CutMix)")
             pooled = views.classification.expand_as(pooled)
+            soft_targets = soft_targets_of(data_samples)
+        if soft_targets is not None:
+            soft_targets = soft_targets.repeat(len(pooled), 1)
         keys = views.projections[1:] if views.keys is None else views.keys
         num_valid = self.queue.num_valid.float()
         result = self.step.detailed(
-            views.projections[0], keys.flatten(0, 1), pooled.flatten(0, 1), labels
+            views.projections[0], keys.flatten(0, 1), pooled.flatten(0, 1), labels, soft_targets
         )
         with torch.no_grad():
             first, others = result.features[: len(labels)], result.features[len(labels) :]

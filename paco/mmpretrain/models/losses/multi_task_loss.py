@@ -47,6 +47,7 @@ class MultiTaskLoss(nn.Module):
         num_valid: Tensor | None = None,
         anchor_weight: Tensor | None = None,
         num_anchors: int | None = None,
+        soft_targets: Tensor | None = None,
     ) -> Tensor:
         """The mean over the anchors, as many as ``center_logits`` has rows.
 
@@ -62,6 +63,8 @@ class MultiTaskLoss(nn.Module):
             features, labels, None, queue, queue_labels, num_valid, None, anchors
         )
         cross_entropy = F.cross_entropy(
-            center_logits, labels[:anchors], label_smoothing=self.label_smoothing
+            center_logits,
+            labels[:anchors] if soft_targets is None else soft_targets,
+            label_smoothing=self.label_smoothing,
         )
         return cross_entropy + self.alpha * contrast

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <numeric>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -25,6 +26,7 @@ struct Problem {
   std::vector<double> center_logits;
   std::vector<double> queue;
   std::vector<double> anchor_weight;
+  std::vector<double> soft_targets;
   std::vector<int64_t> labels;
   std::vector<int64_t> queue_labels;
   std::vector<int64_t> class_counts;
@@ -71,6 +73,16 @@ Problem random_problem(Random& random, ElementType type) {
     p.center_logits = random.normal(plain.num_anchors * classes);
     plain.center_logits = p.store(p.center_logits, plain.center_type);
     plain.label_smoothing = classes > 1 && random.chance(0.5) ? 0.1 : 0;
+    if (random.chance(0.3)) {
+      plain.label_smoothing = 0;
+      for (int64_t i = 0; i < plain.num_anchors; ++i) {
+        std::vector<double> row(classes);
+        for (double& share : row) share = random.real(0, 1);
+        const double sum = std::accumulate(row.begin(), row.end(), 0.0);
+        for (const double share : row) p.soft_targets.push_back(share / sum);
+      }
+      plain.soft_targets = p.store(p.soft_targets, accumulate_type(type));
+    }
   }
   if (random.chance(0.7)) {
     plain.queue_rows = random.integer(1, 90);
@@ -155,7 +167,8 @@ Result definition(const Problem& p) {
       }
     }
     for (int64_t c = 0; c < num_centers; ++c) {
-      const double share = c == p.labels[i]
+      const double share = !p.soft_targets.empty() ? p.soft_targets[i * q.num_classes + c]
+                           : c == p.labels[i]
                                ? 1 - q.label_smoothing
                                : q.label_smoothing / static_cast<double>(q.num_classes - 1);
       const double target = share * q.beta / weight;
@@ -310,6 +323,19 @@ TEST(PaCoLossKernel, RefusesValuesOutOfRange) {
   p.anchor_weight.front() = -1;
   p.plain.anchor_weight = p.store(p.anchor_weight, ElementType::kFloat32);
   EXPECT_THROW(run(p), ArgumentError);
+  p.plain.anchor_weight = nullptr;
+  p.plain.label_smoothing = 0;
+  std::vector<double> targets(p.plain.num_anchors * p.plain.num_classes);
+  for (const double last : {1.0, 0.9, 1.1, -1.0}) {
+    for (int64_t i = 0; i < p.plain.num_anchors; ++i) targets[i * p.plain.num_classes] = 1;
+    targets[(p.plain.num_anchors - 1) * p.plain.num_classes] = last;
+    p.plain.soft_targets = p.store(targets, ElementType::kFloat32);
+    if (last == 1) {
+      run(p);
+    } else {
+      EXPECT_THROW(run(p), ArgumentError) << last;
+    }
+  }
 }
 
 }  // namespace

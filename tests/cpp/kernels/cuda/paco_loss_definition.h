@@ -56,7 +56,8 @@ Results<double> define(const RandomProblem<Product>& problem) {
       if (j == i) continue;
       positives += labels[j] == labels[i];
     }
-    const auto target = [&](size_t c) {
+    const auto target = [&](size_t c) -> double {
+      if (settings.soft) return problem.soft_targets[i * num_classes + c];
       if (c == static_cast<size_t>(labels[i])) return 1.0 - settings.smoothing;
       return settings.smoothing / static_cast<double>(num_classes - 1);
     };

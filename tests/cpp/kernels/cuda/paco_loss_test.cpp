@@ -140,6 +140,8 @@ TYPED_TEST(PaCoLossTest, WithoutCenters) {
 
 TYPED_TEST(PaCoLossTest, WeightsAndSmoothing) {
   this->expect_as_defined({.smoothing = 0.2f, .weighted = true});
+  this->expect_as_defined({.soft = true});
+  this->expect_as_defined({.classes = 300, .weighted = true, .soft = true});
 }
 
 TYPED_TEST(PaCoLossTest, SettingsOfZero) {

@@ -6,6 +6,7 @@
 
 #include <bit>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <random>
@@ -36,6 +37,7 @@ struct Settings {
   float smoothing = 0;
   bool weighted = false;
   bool balanced = false;  // BCL's weights of pairs; the last C rows are prototypes
+  bool soft = false;      // with soft targets
   int shares = 2;
 };
 
@@ -52,6 +54,7 @@ struct RandomProblem {
   int64_t num_valid = 0;
   std::vector<float> anchor_weight;
   std::vector<int64_t> class_counts;
+  std::vector<float> soft_targets;
   float upstream = 1;
 
   // Unit rows of numbers that the product takes as they are, so that its pairs are exact.
@@ -110,6 +113,17 @@ struct RandomProblem {
     center_logits.resize(settings.centers ? static_cast<size_t>(settings.anchors * settings.classes)
                                           : 0);
     for (float& value : center_logits) value = logit(random);
+    soft_targets.resize(settings.soft ? center_logits.size() : 0);
+    for (size_t begin = 0; begin < soft_targets.size();
+         begin += static_cast<size_t>(settings.classes)) {
+      const auto row = soft_targets.begin() + static_cast<std::ptrdiff_t>(begin);
+      float sum = 0;
+      for (auto share = row; share != row + settings.classes; ++share) {
+        *share = std::uniform_real_distribution<float>(0, 1)(random);
+        sum += *share;
+      }
+      for (auto share = row; share != row + settings.classes; ++share) *share /= sum;
+    }
     anchor_weight.resize(settings.weighted ? static_cast<size_t>(settings.anchors) : 0);
     for (float& value : anchor_weight) value = std::uniform_real_distribution<float>(0, 2)(random);
     upstream = std::uniform_real_distribution<float>(0.5, 2)(random);
@@ -128,6 +142,7 @@ struct RandomProblem {
         .num_valid = settings.valid < 0 ? nullptr : &num_valid,
         .anchor_weight = nullable(anchor_weight),
         .class_counts = nullable(class_counts),
+        .soft_targets = nullable(soft_targets),
         .num_rows = settings.rows,
         .num_anchors = settings.anchors,
         .num_classes = settings.centers || settings.balanced ? settings.classes : 0,

@@ -368,8 +368,15 @@ def test_the_classification_view_alone_is_mixed(mixed, momentum, monkeypatch):
     assert (share > 0).all() and scores.sum(1).allclose(torch.ones(6))
     assert torch.equal(labels_of(data["data_samples"]), labels)
 
-    with pytest.raises(ValueError, match=r"PaCoHead: images cannot be mixed"):
-        model(**data, mode="loss")
+    taken = []
+    detailed = model.head.step.detailed
+    monkeypatch.setattr(model.head.step, "detailed", lambda *x: taken.append(x) or detailed(*x))
+    losses = model(**data, mode="loss")
+    *_, given_labels, soft_targets = taken[0]
+    assert torch.equal(given_labels, labels)
+    assert torch.equal(soft_targets, scores.repeat(1 if momentum is not None else 2, 1))
+    losses["loss"].backward()
+    assert losses["loss"].isfinite()
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,15 @@ def test_it_is_the_sum_of_its_two_tasks(rng, views):
     torch.testing.assert_close(gradients, torch.autograd.grad(expected, (features, logits)))
 
 
+def test_soft_targets_are_those_of_cross_entropy():
+    features = F.normalize(torch.randn(8, 5), dim=1)
+    labels, logits = torch.randint(3, (8,)), torch.randn(4, 3)
+    targets = torch.rand(4, 3).softmax(1)
+    loss = MODELS.build(dict(type="MultiTaskLoss", alpha=0.5, temperature=0.2))
+    expected = F.cross_entropy(logits, targets) + 0.5 * supcon(features, labels, 4, 0.2)
+    torch.testing.assert_close(loss(features, labels, logits, soft_targets=targets), expected)
+
+
 @pytest.mark.parametrize(("name", "value"), [("alpha", -1), ("temperature", 0)])
 def test_a_bad_hyper_parameter_is_an_error(name, value):
     with pytest.raises(ValueError, match=rf"{name} must be finite and >=? 0, got {value}"):
