@@ -473,7 +473,10 @@ def test_backward_of_a_strided_state(halves):
         (dict(pair_weight=lambda x: x[:5]), r"pair_weight must be \[6\], got \[5\]"),
         (dict(anchor_grad=lambda x: x[:0]), r"anchor_grad must be \[6, .*\], got \[0"),
         (dict(labels=lambda x: x + 10**9), r"labels must lie in \[0, C\), got 100000000\d"),
-        (dict(center_logits=lambda x: None), "center_logits_grad needs center_logits"),
+        (
+            dict(center_logits=lambda x: None, soft_targets=lambda x: None),
+            "center_logits_grad needs center_logits",
+        ),
         (dict(center_logits=lambda x: x[:5]), r"center_logits must be \[num_anchors, C\]"),
         (dict(anchor_weight=lambda x: x[:5]), r"anchor_weight must be \[num_anchors\]"),
     ],
@@ -489,7 +492,8 @@ def test_bad_input_of_backward(halves, change, message):
 @pytest.mark.parametrize("device", ["cpu", "meta"])
 def test_gradient_of_center_logits_that_are_not_there_is_an_error(halves, device):
     _, backward = halves
-    backward = {**on(torch.device(device), backward), "center_logits": None, "gamma": 1.0}
+    backward = on(torch.device(device), backward)
+    backward |= dict(center_logits=None, soft_targets=None, gamma=1.0)
     with pytest.raises(ValueError, match="center_logits_grad needs center_logits"):
         torch.ops.paco.paco_loss_backward(**backward)
 
