@@ -50,7 +50,8 @@ struct Columns {
   at::Tensor weights;   // [A, tile] of the exponentials; undefined where all are 1
 };
 
-// The running sums of one pass over all columns, for every anchor.
+// The running sums of one pass over all columns, for every anchor. Sums of numbers of one sign are
+// float64, because a class may be as long as the queue.
 struct RunningSums {
   at::Tensor maximum;        // [A, 1] running maximum of p_ij
   at::Tensor exp_sum;        // [A, 1] sum_j exp(p_ij - maximum)
@@ -73,7 +74,7 @@ void add_columns(const at::Tensor& anchors, const Columns& columns, double tempe
   sums.exp_sum.mul_(rescale).add_(pairs.sum(1, true));
   if (exp_rows) sums.exp_rows.mul_(rescale).addmm_(pairs, columns.rows);
   sums.maximum = maximum;
-  sums.positive_rows.addmm_(columns.match, columns.rows);
+  sums.positive_rows.add_(columns.match.matmul(columns.rows));
   sums.positives.add_(columns.match.sum(1, true));
   sums.poison.add_(columns.rows.mul(0).sum());
 }
@@ -151,11 +152,12 @@ PaCoLossState paco_loss_forward(const PaCoLossArguments& args, bool features_gra
   const auto anchors = features.narrow(0, 0, num_anchors).to(dtype);
   const auto anchor_labels = labels.narrow(0, 0, num_anchors).unsqueeze(1);
   const auto anchor_index = at::arange(num_anchors, labels.options()).unsqueeze(1);
+  const auto sum_options = options.dtype(at::kDouble);
   RunningSums sums{at::full({num_anchors, 1}, kMinusInfinity, options),
-                   at::zeros({num_anchors, 1}, options),
+                   at::zeros({num_anchors, 1}, sum_options),
                    at::zeros({num_anchors, dim}, options),
-                   at::zeros({num_anchors, dim}, options),
-                   at::zeros({num_anchors, 1}, options),
+                   at::zeros({num_anchors, dim}, sum_options),
+                   at::zeros({num_anchors, 1}, sum_options),
                    at::zeros({}, options)};
   const auto add = [&](const at::Tensor& rows, const at::Tensor& row_labels,
                        const at::Tensor& excluded) {
@@ -196,9 +198,9 @@ PaCoLossState paco_loss_forward(const PaCoLossArguments& args, bool features_gra
 
   const double center_weight = center_logits ? beta : 0;
   const auto pair_weight = sums.positives * alpha + center_weight;
-  auto log_likelihood = ((anchors * sums.positive_rows).sum(1, true).to(at::kDouble) / temperature -
-                         sums.positives * log_partition) *
-                        alpha;
+  auto log_likelihood =
+      ((anchors * sums.positive_rows).sum(1, true) / temperature - sums.positives * log_partition) *
+      alpha;
   if (center_logits) {
     const auto target = (targets_of(args.soft_targets, labels.narrow(0, 0, num_anchors),
                                     logits.size(1), label_smoothing, options) *
@@ -223,9 +225,10 @@ PaCoLossState paco_loss_forward(const PaCoLossArguments& args, bool features_gra
     // alpha / W of an anchor without positives may be any number.
     const auto positive_scale = (alpha / pair_weight).masked_fill(sums.positives == 0, 0);
     anchor_grad = (sums.exp_rows * (pair_scale / partition) - sums.positive_rows * positive_scale)
-                      .masked_fill(idle, 0);
+                      .masked_fill(idle, 0)
+                      .to(dtype);
   }
-  return {loss, log_partition.squeeze(1), pair_weight.squeeze(1), anchor_grad};
+  return {loss, log_partition.squeeze(1), pair_weight.squeeze(1).to(dtype), anchor_grad};
 }
 
 PaCoLossInputGradients paco_loss_backward(const PaCoLossBackwardArguments& args) {

@@ -297,7 +297,8 @@ def test_opcheck(rng, device, edge, gradients):
 @pytest.fixture
 def halves(rng):
     """Arguments of paco_loss_forward and paco_loss_backward with the class counts of BCL."""
-    settings = dict(beta=1.0, gamma=1.0, base_temperature=None, label_smoothing=0.0, alpha=1.0)
+    settings = dict(beta=1.0, gamma=1.0, base_temperature=None, label_smoothing=0.0)
+    settings |= dict(soft_targets=None, alpha=1.0)
     labels = torch.tensor([0, 2, 0, 2, 2, 0, 1, 2])
     forward = dict(
         features=unit_rows(8, 6, torch.float32),
