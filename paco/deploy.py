@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ._files import whole_file
+from ._files import archive_damage, whole_file
 from ._library import __version__
 from .nn import TrainingStep
 
@@ -239,8 +239,13 @@ def load(
     Returns:
         A :class:`Classifier`, or a training step as a ``torch.jit.ScriptModule``, and the texts
         kept in the file.
+
+    Raises:
+        ValueError: for a .pt or .pt2 file that is damaged, or another kind of file.
     """
     suffix = Path(path).suffix
+    if suffix != ".onnx":
+        _require_sound(path)
     model: Callable[..., Tensor]
     if suffix == ".pt2":
         package = torch._inductor.aoti_load_package(os.fspath(path))
@@ -257,6 +262,15 @@ def load(
     else:
         model, texts = _load_torchscript(path, device)
     return (Classifier(model, texts) if "input_shape" in texts else model), texts
+
+
+def _require_sound(path: str | os.PathLike[str]) -> None:
+    with open(path, "rb") as file:  # or it is missing
+        is_archive = zipfile.is_zipfile(file)
+    if not is_archive:
+        raise ValueError(f"{path} is no file that paco.deploy wrote, or it is cut off")
+    if damage := archive_damage(path, LARGEST_TEXT):
+        raise ValueError(f"{path} is damaged: {damage}")
 
 
 def _load_torchscript(

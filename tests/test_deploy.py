@@ -288,6 +288,36 @@ def test_what_pytorch_cannot_optimize_is_a_warning(classifier, tmp_path, monkeyp
     torch.testing.assert_close(deploy.load(path)[0](x), classifier.eval()(x))
 
 
+@pytest.mark.parametrize("suffix", [".pt", ".pt2"])
+def test_a_file_that_is_not_what_was_written_is_refused(classifier, tmp_path, suffix):
+    """PyTorch reads it as if it were: a bit of a weight changes every logit."""
+    path = tmp_path / f"model{suffix}"
+    deploy.export_classifier(classifier, torch.randn(2, 3, 9, 9), path, {"classes": "a"})
+    whole = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        kind = "/data/" if suffix == ".pt" else ".so"
+        largest = max(
+            (entry for entry in archive.infolist() if kind in entry.filename),
+            key=lambda entry: entry.file_size,
+        )
+        at = whole.index(archive.read(largest)) + largest.file_size // 2
+    path.write_bytes(whole[:at] + bytes([whole[at] ^ 64]) + whole[at + 1 :])
+    with pytest.raises(ValueError, match=r"model\.pt.* is damaged: .* is not what was written"):
+        deploy.load(path)
+    for content in (b"", b"no model", whole[: len(whole) // 2]):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"model\.pt.* is no file that paco\.deploy wrote"):
+            deploy.load(path)
+    path.write_bytes(whole)
+    deploy.load(path)
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/extra/notes", bytes((16 << 20) + 1))
+    with pytest.raises(ValueError, match="notes unpacks to 16777217 bytes, and 16777216 is the"):
+        deploy.load(path)
+    with pytest.raises(FileNotFoundError, match=r"none\.pt"):
+        deploy.load(tmp_path / f"none{suffix}")
+
+
 # ---- The training step ---------------------------------------------------------------------------
 
 
@@ -329,16 +359,11 @@ def test_export_of_a_training_step_leaves_it_as_it_was(tmp_path):
 
 
 def test_training_step_whose_file_does_something_else_is_refused(tmp_path, monkeypatch):
-    step = new_step()
-    script = torch.jit.script
-
-    def script_of_another(module):
-        other = new_step()
-        other.centers.load_state_dict(module.centers.state_dict())
-        other.loss.temperature *= 1.001
-        return script(other)
-
-    monkeypatch.setattr(torch.jit, "script", script_of_another)
+    step, other = new_step(), new_step()
+    other.centers.load_state_dict(step.centers.state_dict())
+    other.loss.temperature *= 1.001
+    scripted = torch.jit.script(other)
+    monkeypatch.setattr(torch.jit, "script", lambda module: scripted)
     with pytest.raises(RuntimeError, match=r"a step of .* and one of the module itself"):
         deploy.export_training_step(step, tmp_path / "step.pt")
 

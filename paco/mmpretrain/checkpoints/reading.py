@@ -10,6 +10,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from mmengine.runner.checkpoint import load_from_local as unpickle_as_the_toolbox
 from torch import Tensor
 
+from ..._files import archive_damage
 from ..naming import named
 
 __all__ = ["CheckpointError", "is_sound", "read_checkpoint"]
@@ -84,19 +85,14 @@ def is_sound(path: str | os.PathLike[str]) -> bool:
 
 
 def _damage(path: str | os.PathLike[str]) -> str | None:
-    """What is wrong with a zip archive; torch.load does not look at its checksums."""
+    """What is wrong with a file that is empty, or a zip archive."""
     with open(path, "rb") as file:
         start = file.read(2)
     if not start:
         return "it is empty"
     if start != b"PK":
         return None
-    try:
-        with zipfile.ZipFile(path) as archive:
-            name = archive.testzip()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        return "its zip archive is cut off or overwritten"
-    return name and f"{name} in it is not what was written"
+    return archive_damage(path)
 
 
 def _tensors(weights: object) -> Iterator[tuple[str, Tensor]]:
