@@ -99,14 +99,14 @@ def make_call(case: Case, way: str) -> Call:
         loss = function(
             features,
             problem.labels,
-            problem.center_logits,
+            problem.classes,
             problem.queue,
             problem.queue_labels,
             num_anchors=case.anchors,
             alpha=0.05,
             temperature=0.2,
         )
-        gradients = torch.autograd.grad(loss, (problem.anchors, problem.center_logits))
+        gradients = torch.autograd.grad(loss, (problem.anchors, problem.classes))
         return loss.detach(), *gradients
 
     return captured(call) if way == "graph" else call
