@@ -38,6 +38,7 @@ def test_candidate_is_the_loss(
         valid=None,
         centers=True,
         weighted=False,
+        soft=False,
     )
     problem["temperature"] = rng.uniform(0.1, 1)
     for optional in ("label_smoothing", "base_temperature"):
