@@ -5,6 +5,7 @@ A command line imports this before anything of the toolbox.
 
 import contextlib
 import dis
+import errno
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from datetime import timedelta
@@ -22,6 +23,7 @@ __all__ = [
     "add_launcher_argument",
     "add_resume_argument",
     "add_work_dir_argument",
+    "full_disk_named",
     "load_config",
     "refusals_without_traceback",
     "set_dataloader_defaults",
@@ -54,6 +56,17 @@ def _is_raised_by_paco(error: Exception) -> bool:
     code, module = place.tb_frame.f_code, place.tb_frame.f_globals["__name__"]
     statement = dis.opname[code.co_code[place.tb_lasti]]
     return statement == "RAISE_VARARGS" and module.partition(".")[0] in ("paco", "__main__")
+
+
+@contextlib.contextmanager
+def full_disk_named(folder: str) -> Iterator[None]:
+    """Of a full disk Python says no file where it had opened it before, as a log: the folder is."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or error.filename:
+            raise
+        raise OSError(error.errno, error.strerror, folder) from error
 
 
 def add_config_arguments(parser: ArgumentParser, help: str = "config file") -> None:

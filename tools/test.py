@@ -84,7 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             runner.model = EnsembleClassifier(models)
         if args.out:
             runner.test_loop.evaluator.metrics.append(DumpPredictions(args.out))
-        runner.test()
+        with command_line.full_disk_named(cfg.work_dir):
+            runner.test()
 
 
 if __name__ == "__main__":

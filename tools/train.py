@@ -39,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 parser.error(f"--auto-scale-lr: {args.config} has no auto_scale_lr.base_batch_size")
             cfg.auto_scale_lr.enable = True
         command_line.set_launcher(args, cfg)
-        Runner.from_cfg(cfg).train()
+        with command_line.full_disk_named(cfg.work_dir):
+            Runner.from_cfg(cfg).train()
 
 
 if __name__ == "__main__":

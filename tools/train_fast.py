@@ -37,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "env_cfg.cudnn_benchmark": True,
         }
         cfg.merge_from_dict(changes | args.cfg_options)
-        Runner.from_cfg(cfg).train()
+        with command_line.full_disk_named(cfg.work_dir):
+            Runner.from_cfg(cfg).train()
 
 
 if __name__ == "__main__":

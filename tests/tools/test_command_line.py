@@ -159,6 +159,17 @@ def test_a_file_that_fails_is_one_sentence(tmp_path):
         Config.fromfile(tmp_path / "none.py")
 
 
+def test_a_full_disk_names_the_folder_of_a_file_that_was_open(tmp_path):
+    message = rf"^a\.py: .*No space left on device: '{tmp_path}'$"
+    with (
+        pytest.raises(SystemExit, match=message),
+        refusals(),
+        command_line.full_disk_named(str(tmp_path)),
+        open("/dev/full", "w") as log,
+    ):
+        log.write("loss: 1.0")
+
+
 @pytest.mark.parametrize("where", ["torch", "paco"])
 def test_a_mistake_keeps_its_traceback(where):
     with pytest.raises((RuntimeError, AttributeError)), refusals():

@@ -1,5 +1,7 @@
 #include "archive.h"
 
+#include <algorithm>
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
@@ -71,15 +73,64 @@ Bytes directory(const std::string& path, uint64_t file_size) {
   return read(path, at, size);
 }
 
-uint64_t unpacked_size(const Bytes& files, size_t entry, size_t extra, size_t extra_end) {
-  uint64_t size = files.number(entry + 24, 4);
-  while (size == 0xffffffff && extra + 4 <= extra_end) {
-    if (files.number(extra, 2) == 1) {  // 64 bits do not fit the entry
-      return files.number(extra + 4, 8);
+// Where an entry has its numbers of 32 bits; those of 64 bits follow each other in this order.
+constexpr size_t kUnpackedSize = 24;
+constexpr size_t kPackedSize = 20;
+constexpr size_t kOffset = 42;
+
+uint64_t number_of(const Bytes& files, size_t entry, size_t which, size_t extra, size_t extra_end) {
+  constexpr uint64_t kElsewhere = 0xffffffff;  // 64 bits do not fit the entry
+  const uint64_t number = files.number(entry + which, 4);
+  size_t before = 0;
+  for (const size_t other : {kUnpackedSize, kPackedSize}) {
+    if (other == which) {
+      break;
+    }
+    before += files.number(entry + other, 4) == kElsewhere ? 8 : 0;
+  }
+  while (number == kElsewhere && extra + 4 <= extra_end) {
+    if (files.number(extra, 2) == 1) {
+      return files.number(extra + 4 + before, 8);
     }
     extra += 4 + files.number(extra + 2, 2);
   }
-  return size;
+  return number;
+}
+
+constexpr std::array<uint32_t, 256> kRemainders = [] {
+  std::array<uint32_t, 256> table{};
+  for (uint32_t i = 0; i < table.size(); ++i) {
+    table[i] = i;
+    for (int bit = 0; bit < 8; ++bit) {
+      table[i] = table[i] >> 1 ^ (table[i] & 1 ? 0xedb88320 : 0);
+    }
+  }
+  return table;
+}();
+
+/// The CRC-32 of a part of a file.
+uint32_t checksum(const std::string& path, uint64_t at, uint64_t size) {
+  uint32_t sum = 0xffffffff;
+  while (size > 0) {
+    const Bytes bytes = read(path, at, std::min(size, kMegabyte));
+    for (const char byte : bytes.text) {
+      sum = sum >> 8 ^ kRemainders[(sum ^ static_cast<unsigned char>(byte)) & 0xff];
+    }
+    at += bytes.text.size();
+    size -= bytes.text.size();
+  }
+  return ~sum;
+}
+
+/// Whether a record is what was written. PyTorch does not look; what is packed is code, and small.
+bool is_sound(const std::string& path, const Bytes& files, size_t entry, uint64_t at,
+              uint64_t size) {
+  if (files.number(entry + 10, 2) != 0) {
+    return true;
+  }
+  const Bytes start = read(path, at, 30);
+  at += 30 + start.number(26, 2) + start.number(28, 2);
+  return checksum(path, at, size) == files.number(entry + 16, 4);
 }
 
 std::string megabytes(uint64_t bytes) { return std::to_string(bytes / kMegabyte) + " MB"; }
@@ -97,7 +148,7 @@ void check_archive(const std::string& path) {
     const size_t name_end = entry + 46 + files.number(entry + 28, 2);
     const size_t extra_end = name_end + files.number(entry + 30, 2);
     const std::string name = files.text.substr(entry + 46, name_end - entry - 46);
-    const uint64_t size = unpacked_size(files, entry, name_end, extra_end);
+    const uint64_t size = number_of(files, entry, kUnpackedSize, name_end, extra_end);
     const bool is_text = name.find("/extra/") != std::string::npos || name.ends_with(".json");
     if (is_text && size > kLargestText) {
       throw Failure("its text " + name + " unpacks to " + megabytes(size) + ", and " +
@@ -107,6 +158,10 @@ void check_archive(const std::string& path) {
     if (size > file_size + kLargestGain || total > file_size + kLargestGain) {
       throw Failure("its " + megabytes(file_size) + " unpack to " + megabytes(total) +
                     " and more, which no export does");
+    }
+    const uint64_t at = number_of(files, entry, kOffset, name_end, extra_end);
+    if (!is_sound(path, files, entry, at, size)) {
+      throw Failure(name + " in it is not what was written");
     }
     entry = extra_end + files.number(entry + 32, 2);
   }

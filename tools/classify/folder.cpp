@@ -15,7 +15,8 @@ namespace fs = std::filesystem;
 // gets the images that it was trained on.
 const std::set<std::string> kExtensions = {".bmp", ".jpeg", ".jpg",  ".pgm", ".png",
                                            ".ppm", ".tif",  ".tiff", ".webp"};
-const std::set<std::string> kHidden = {"__MACOSX", "@eaDir"};
+const std::set<std::string> kHidden = {"__MACOSX", "@eaDir", "$RECYCLE.BIN",
+                                       "System Volume Information", "lost+found"};
 
 std::string lower_case(std::string text) {
   std::transform(text.begin(), text.end(), text.begin(),

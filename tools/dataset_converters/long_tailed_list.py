@@ -29,8 +29,8 @@ from paco import longtail
 
 # paco-classify takes the same files of a folder; tools/classify/folder.cpp says so again.
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}
-# Folders that systems fill with copies of the images, beside those that begin with a dot.
-HIDDEN = {b"__MACOSX", b"@eaDir"}
+# Folders of systems, beside those that begin with a dot.
+HIDDEN = {b"__MACOSX", b"@eaDir", b"$RECYCLE.BIN", b"System Volume Information", b"lost+found"}
 # A line of a list ends at them, or a terminal obeys them, or a reader takes them off.
 UNWRITABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
 

@@ -133,6 +133,9 @@ def test_only_images_that_a_person_sees_are_listed(images, tmp_path, capsys):
         "ant/x/.4.png",
         "bee/@eaDir/5.jpg/thumbnail.jpg",
         "bee/__MACOSX/6.jpg",
+        "$RECYCLE.BIN/7.jpg",
+        "System Volume Information/8.jpg",
+        "lost+found/9.jpg",
     ):
         (images / name).parent.mkdir(parents=True, exist_ok=True)
         (images / name).touch()
@@ -147,7 +150,7 @@ def test_only_images_that_a_person_sees_are_listed(images, tmp_path, capsys):
     assert len(read(tmp_path / "out" / "train.txt")) == 90
     assert (tmp_path / "out" / "classes.txt").read_text().splitlines() == CLASSES
     assert capsys.readouterr().out.splitlines()[1] == (
-        f"left out of {images}: 3 broken links, 8 hidden, 1 links to a folder above, 4 not named "
+        f"left out of {images}: 3 broken links, 11 hidden, 1 links to a folder above, 4 not named "
         "like images, 1 outside the class folders, 1 pipes, sockets or devices"
     )
 
