@@ -114,7 +114,7 @@ class AnnotatedImages(BaseDataset):
         for annotation in annotations:
             folder, name = os.path.split(os.path.join(self.img_prefix, annotation.path))
             if folder not in listings:
-                listings[folder] = set(os.listdir(folder)) if os.path.isdir(folder) else set()
+                listings[folder] = files_in(folder) if os.path.isdir(folder) else set()
             if name not in listings[folder]:
                 missing.append(annotation)
         if missing:
@@ -136,6 +136,12 @@ class AnnotatedImages(BaseDataset):
                 f"{self.ann_file} has no image of {len(empty)} classes of {len(counts)}: "
                 f"{named([f'{c} ({self.CLASSES[c]})' for c in empty])}"
             )
+
+
+def files_in(folder: str) -> set[str]:
+    """The names of files: no folders, broken links, and pipes, which would be waited for."""
+    with os.scandir(folder) as entries:
+        return {entry.name for entry in entries if entry.is_file()}
 
 
 def read_text(path: str) -> str:

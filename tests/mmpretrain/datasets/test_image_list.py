@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -160,6 +161,19 @@ def test_missing_images_are_named(tmp_path, names):
     )
     with pytest.raises(FileNotFoundError, match=r"line 3: [^;]*/9\.png; \.\.\.$"):
         build(tmp_path, text_of([name.replace("images", "none") for name in names]))
+
+
+def test_what_is_no_file_is_a_missing_image(tmp_path, names):
+    strange = [tmp_path / name for name in ("images/pipe.png", "images/link.png", "images/x.png")]
+    os.mkfifo(strange[0])
+    strange[1].symlink_to("nowhere.png")
+    strange[2].mkdir()
+    (tmp_path / "images" / "good.png").symlink_to(tmp_path / names[0])
+    text = text_of([*names, "images/good.png"])
+    assert len(build(tmp_path, text)) == 10
+    for path in strange:
+        with pytest.raises(FileNotFoundError, match=rf"1 images of 11 .* line 11: {path}"):
+            build(tmp_path, f"{text}images/{path.name} 0\n")
 
 
 def test_a_missing_list_is_named(tmp_path):
