@@ -1,8 +1,10 @@
-"""The ways to compute the losses that loss.py compares.
+"""The ways to compute the losses that loss.py compares, and the logits that vmf_logits.py does.
 
-Those of the PaCo loss are called like ``paco.paco_loss``, those of BCL like ``paco.bcl_loss``.
+Those of the PaCo loss are called like ``paco.paco_loss``, those of BCL like ``paco.bcl_loss``,
+those of ProCo's logits like ``paco.vmf_logits``.
 
-They cover what training uses: every row of the queue valid, no label smoothing, no anchor weights.
+Those of the loss cover what training uses: every row of the queue valid, no label smoothing, no
+anchor weights.
 """
 
 import math
@@ -14,7 +16,16 @@ from torch.nn import functional as F
 
 import paco
 
-__all__ = ["BCL_LOSSES", "LOSSES", "sdpa", "textbook", "textbook_bcl"]
+__all__ = [
+    "BCL_LOSSES",
+    "LOSSES",
+    "VMF_LOGITS",
+    "miller",
+    "miller_without_branches",
+    "sdpa",
+    "textbook",
+    "textbook_bcl",
+]
 
 
 def textbook(
@@ -170,6 +181,87 @@ def textbook_bcl(
     return -((positive * log_likelihood).sum(1) / positive.sum(1)).mean()
 
 
+def miller(
+    features: Tensor, mean_direction: Tensor, concentration: Tensor, temperature: float
+) -> Tensor:
+    """ProCo's logits as its authors publish them: all sums of a class's kappa mu and a feature.
+
+    They are [N, C, D] numbers. The Bessel functions of their norms come from Miller's recurrence of
+    2 nu steps, in float64, each of which asks the device whether a number is infinite; D is even.
+    It starts too low for norms far above nu^2 / 10, where its results are others.
+    """
+    directions = concentration[:, None] * mean_direction
+    kappa = (directions + features[:, None] / temperature).norm(dim=2)
+    nu = features.size(1) // 2 - 1
+    of_class, _ = _log_bessel(nu, concentration.double(), _downward)
+    return BesselRatio.apply(kappa, nu, of_class - nu * concentration.double().log(), _downward)
+
+
+def miller_without_branches(
+    features: Tensor, mean_direction: Tensor, concentration: Tensor, temperature: float
+) -> Tensor:
+    """The same as a graph that torch.compile takes whole: numbers are scaled in every step."""
+    directions = concentration[:, None] * mean_direction
+    kappa = (directions + features[:, None] / temperature).norm(dim=2)
+    nu = features.size(1) // 2 - 1
+    of_class, _ = _log_bessel(nu, concentration.double(), _downward_scaled)
+    return BesselRatio.apply(
+        kappa, nu, of_class - nu * concentration.double().log(), _downward_scaled
+    )
+
+
+class BesselRatio(torch.autograd.Function):
+    """log I_nu(x) - nu log x less a constant, whose derivative is I_{nu+1}(x) / I_nu(x)."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, nu: int, constant: Tensor, downward: Callable) -> Tensor:
+        value, next_value = _log_bessel(nu, x.double(), downward)
+        ctx.save_for_backward((next_value - value).exp())
+        return (value - nu * x.double().log() - constant).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        (ratio,) = ctx.saved_tensors
+        return (grad * ratio.clamp(max=1)).to(grad.dtype), None, None, None
+
+
+def _log_bessel(nu: int, x: Tensor, downward: Callable) -> tuple[Tensor, Tensor]:
+    """log I_nu and log I_{nu+1}: from I_0, times what the recurrence multiplied its start by."""
+    of_nu, of_next, of_zero = downward(nu, x)
+    start = torch.special.i0e(x).log() + x - of_zero
+    return start + of_nu, start + of_next
+
+
+def _downward(nu: int, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Logarithms of the sequence i_{n-1} = 2 n / x i_n + i_{n+1} at nu, nu + 1 and 0."""
+    current, previous, scale = torch.ones_like(x), torch.zeros_like(x), torch.zeros_like(x)
+    logs = {}
+    for n in range(2 * nu, 0, -1):
+        new = 2 * n / x * current + previous
+        if new.isinf().any():
+            scale = scale + current.log()
+            previous = previous / current
+            current = torch.ones_like(x)
+            new = 2 * n / x + previous
+        previous, current = current, new
+        if n - 1 in (nu, nu + 1):
+            logs[n - 1] = current.log() + scale
+    return logs[nu], logs[nu + 1], current.log() + scale
+
+
+def _downward_scaled(nu: int, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    current, previous, scale = torch.ones_like(x), torch.zeros_like(x), torch.zeros_like(x)
+    logs = {}
+    for n in range(2 * nu, 0, -1):
+        previous, current = current, 2 * n / x * current + previous
+        factor = torch.where(current > 1e250, 1e-250, 1.0)
+        previous, current = previous * factor, current * factor
+        scale = scale - factor.log()
+        if n - 1 in (nu, nu + 1):
+            logs[n - 1] = current.log() + scale
+    return logs[nu], logs[nu + 1], current.log() + scale
+
+
 # A compiled function is made afresh for each problem: dynamic shapes would be another contest.
 LOSSES: dict[str, Callable[[], Callable[..., Tensor]]] = {
     "paco": lambda: paco.paco_loss,
@@ -182,4 +274,10 @@ BCL_LOSSES: dict[str, Callable[[], Callable[..., Tensor]]] = {
     "paco": lambda: paco.bcl_loss,
     "textbook": lambda: textbook_bcl,
     "compile": lambda: torch.compile(textbook_bcl, fullgraph=True, dynamic=False),
+}
+
+VMF_LOGITS: dict[str, Callable[[], Callable[..., Tensor]]] = {
+    "paco": lambda: paco.vmf_logits,
+    "miller": lambda: miller,
+    "compile": lambda: torch.compile(miller_without_branches, fullgraph=True, dynamic=False),
 }

@@ -58,6 +58,27 @@ TORCH_LIBRARY(paco, m) {
       "queue_enqueue_(Tensor(a!) queue, Tensor(b!) queue_labels, Tensor(c!) queue_state, "
       "Tensor keys, Tensor labels) -> ()");
 
+  // Logits of von Mises-Fisher classes. See ops/vmf_logits.h.
+  m.def(
+      "vmf_logits(Tensor features, Tensor mean_direction, Tensor concentration, "
+      "float temperature) -> Tensor");
+
+  // The logits, and what the backward pass needs of the forward pass:
+  //   slope  [A, C]  d s_ic / d z_i = slope_ic (kappa_c mu_c + z_i / T); empty without
+  //                  features_grad
+  m.def(
+      "vmf_logits_forward(Tensor features, Tensor mean_direction, Tensor concentration, "
+      "float temperature, bool features_grad) -> (Tensor logits, Tensor slope)");
+
+  m.def(
+      "vmf_logits_backward(Tensor grad_logits, Tensor features, Tensor mean_direction, "
+      "Tensor concentration, Tensor slope, float temperature) -> Tensor");
+
+  // Adds features to the running means of their classes. See ops/class_mean_update.h.
+  m.def(
+      "class_mean_update_(Tensor(a!) class_mean, Tensor(b!) class_count, Tensor features, "
+      "Tensor labels) -> ()");
+
   // How this libpaco was built, and what it uses of the processor. See build_info.h.
   m.def(
       "build_info() -> (str version, str torch_version, str cuda_version, str compiler, "

@@ -10,4 +10,5 @@
 #include "nn/momentum_update.h"   // IWYU pragma: export
 #include "nn/paco_loss.h"         // IWYU pragma: export
 #include "nn/pixel_paco_loss.h"   // IWYU pragma: export
+#include "nn/proco_loss.h"        // IWYU pragma: export
 #include "nn/training_step.h"     // IWYU pragma: export

@@ -8,13 +8,21 @@ The functions here are operators of libpaco; :mod:`paco.nn` has the modules to t
 from . import deploy, distributed, longtail, metrics, nn, reference
 from ._library import __version__, build_info
 from .longtail import log_prior
-from .ops import bcl_loss, center_logits, paco_loss, queue_enqueue_
+from .ops import (
+    bcl_loss,
+    center_logits,
+    class_mean_update_,
+    paco_loss,
+    queue_enqueue_,
+    vmf_logits,
+)
 
 __all__ = [
     "__version__",
     "bcl_loss",
     "build_info",
     "center_logits",
+    "class_mean_update_",
     "deploy",
     "distributed",
     "log_prior",
@@ -24,4 +32,5 @@ __all__ = [
     "paco_loss",
     "queue_enqueue_",
     "reference",
+    "vmf_logits",
 ]

@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["apply_shuffled", "gather_rows"]
+__all__ = ["apply_shuffled", "broadcast_rows", "gather_rows"]
 
 _host_groups: WeakKeyDictionary = WeakKeyDictionary()  # of each default group, its gloo twin
 
@@ -52,6 +52,18 @@ def apply_shuffled(function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor
     values = function(_gather(rows, sizes)[order.split(sizes)[rank]])
     back = order.argsort().split(sizes)[rank]
     return _gather(values, sizes)[back]
+
+
+def broadcast_rows(rows: Tensor) -> Tensor:
+    """The rows of rank 0, on every rank, without a gradient; on one process, the rows.
+
+    Args:
+        rows: [B, ...], of one shape on all ranks.
+    """
+    if _world_size() > 1:
+        rows = rows.detach().clone(memory_format=torch.contiguous_format)
+        dist.broadcast(rows, src=0)
+    return rows
 
 
 def _world_size() -> int:

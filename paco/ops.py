@@ -10,7 +10,14 @@ break), TorchScript, torch.export and autocast.
 import torch
 from torch import Tensor
 
-__all__ = ["bcl_loss", "center_logits", "paco_loss", "queue_enqueue_"]
+__all__ = [
+    "bcl_loss",
+    "center_logits",
+    "class_mean_update_",
+    "paco_loss",
+    "queue_enqueue_",
+    "vmf_logits",
+]
 
 
 def paco_loss(
@@ -226,7 +233,74 @@ def queue_enqueue_(
     torch.ops.paco.queue_enqueue_(queue, queue_labels, queue_state, keys, labels)
 
 
+def vmf_logits(
+    features: Tensor, mean_direction: Tensor, concentration: Tensor, temperature: float
+) -> Tensor:
+    r"""Logits of classes whose features follow von Mises-Fisher distributions on the sphere.
+
+    A feature is compared with every feature that a class may draw, in closed form (`ProCo
+    <https://arxiv.org/abs/2403.06726>`_). With nu = D / 2 - 1 and I_nu the modified Bessel function
+    of the first kind::
+
+        kappa~_ic = | kappa_c mu_c + z_i / T |
+        s_ic = log I_nu(kappa~_ic) - nu log kappa~_ic - [ log I_nu(kappa_c) - nu log kappa_c ]
+
+        d s_ic / d z_i = I_{nu+1}(kappa~) / I_nu(kappa~) / (T kappa~) (kappa_c mu_c + z_i / T)
+
+    One product with the directions and a function of each of its numbers; one product more in the
+    backward pass. How exact the numbers are is measured in ``docs/numerics.md``.
+
+    Args:
+        features: z, [A, D], of any length; D >= 2; float16, bfloat16, float32 or float64.
+        mean_direction: mu, [C, D], rows of length 1, or 0 for a class that is uniform on the
+            sphere, whatever its concentration; float64 for float64 features, else float32.
+        concentration: kappa, [C], finite and >= 0, of the dtype of ``mean_direction``.
+        temperature: T, > 0.
+
+    Returns:
+        [A, C] of the dtype of ``mean_direction``. The gradient flows to ``features`` alone; asking
+        for that of another, or for a second derivative, is an error. A NaN or an infinity in a row
+        of ``features`` gives NaN in its logits.
+
+    Raises:
+        ValueError: for a bad argument. On CUDA the values of ``mean_direction`` and
+            ``concentration`` are checked without a synchronisation: a bad one trips a device-side
+            assertion, which the next synchronising call reports.
+    """
+    return torch.ops.paco.vmf_logits(features, mean_direction, concentration, temperature)
+
+
+def class_mean_update_(
+    class_mean: Tensor, class_count: Tensor, features: Tensor, labels: Tensor
+) -> None:
+    """Adds features to the running means of their classes, in place.
+
+    With k of the features in class c: m_c <- (n_c m_c + their sum) / (n_c + k) and n_c <- n_c + k.
+    The mean of a class with n_c = 0 is forgotten when its first features come; a class without
+    features keeps its mean. Sums are of float64 in the order of the rows, so the same inputs give
+    the same bits, and the call never waits for a GPU.
+
+    Args:
+        class_mean: m, [C, D], float32 or float64.
+        class_count: n, int64 [C], each >= 0.
+        features: [N, D], floating; no gradient is kept.
+        labels: int64 [N], each in [0, C).
+
+    Raises:
+        ValueError: for a bad argument; nothing is written then. On CUDA the values of ``labels``
+            and ``class_count`` are checked by a device-side assertion.
+    """
+    torch.ops.paco.class_mean_update_(class_mean, class_count, features, labels)
+
+
 # These names mean the operators themselves in TorchScript: a saved file holds calls of them and no
 # Python function, which could not be loaded, because keyword-only arguments follow defaults.
-for _function in (paco_loss, bcl_loss, center_logits, queue_enqueue_):
+for _function in (
+    paco_loss,
+    bcl_loss,
+    center_logits,
+    queue_enqueue_,
+    vmf_logits,
+    class_mean_update_,
+):
     torch.jit._builtins._register_builtin(_function, f"paco::{_function.__name__}")

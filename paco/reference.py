@@ -10,6 +10,8 @@ the C++ tests load them as TorchScript.
     Ren et al., "Balanced Meta-Softmax", NeurIPS 2020 (alpha = 0)
     He et al., "Momentum Contrast", CVPR 2020 (the queue)
     Zhu et al., "Balanced Contrastive Learning", CVPR 2022, arXiv 2207.09052 (BCL)
+    Du et al., "Probabilistic Contrastive Learning for Long-Tailed Visual Recognition", TPAMI 2024
+    (ProCo)
 """
 
 import math
@@ -18,7 +20,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["bcl_loss", "center_logits", "paco_loss", "pixel_paco_loss", "queue_enqueue_"]
+__all__ = [
+    "bcl_loss",
+    "center_logits",
+    "class_mean_update_",
+    "paco_loss",
+    "pixel_paco_loss",
+    "queue_enqueue_",
+    "vmf_logits",
+]
 
 
 def paco_loss(
@@ -251,3 +261,44 @@ def queue_enqueue_(
         pointer = (pointer + 1) % size
         num_valid = min(num_valid + 1, size)
     queue_state.copy_(torch.tensor([pointer, num_valid]))
+
+
+def vmf_logits(
+    features: Tensor, mean_direction: Tensor, concentration: Tensor, temperature: float
+) -> Tensor:
+    """Logits of von Mises-Fisher classes by the power series of I_nu; see :func:`paco.vmf_logits`.
+
+    The series has about half as many terms as the largest kappa~; they are summed in float64.
+    """
+    z = features.double()
+    mu = mean_direction.double()
+    kappa = torch.where((mu == 0).all(1), torch.zeros_like(mu[:, 0]), concentration.double())
+    square = kappa**2 + (z**2).sum(1, keepdim=True) / temperature**2
+    square = square + 2 * kappa * (z @ mu.T) / temperature
+    nu = z.size(1) / 2 - 1
+    s = _log_bessel(nu, square) - _log_bessel(nu, kappa**2)
+    return s.to(torch.float64 if features.dtype == torch.float64 else torch.float32)
+
+
+def _log_bessel(nu: float, square: Tensor) -> Tensor:
+    """Log I_nu(x) - nu log x of x^2, but for nu log 2, by DLMF 10.25.2."""
+    square = square.clamp(min=1e-300)
+    peak = float(square.detach().max()) ** 0.5 / 2  # the terms behind it shrink like a bell curve
+    k = torch.arange(int(peak + 10 * peak**0.5) + 40, device=square.device).double()
+    terms = k * torch.log(square / 4)[..., None] - torch.lgamma(k + 1) - torch.lgamma(nu + k + 1)
+    return torch.logsumexp(terms, -1)
+
+
+def class_mean_update_(
+    class_mean: Tensor, class_count: Tensor, features: Tensor, labels: Tensor
+) -> None:
+    """The mean of all features of a class so far; see :func:`paco.class_mean_update_`."""
+    for c in range(class_mean.size(0)):
+        new = features[labels == c].detach().double()
+        if new.size(0) == 0:
+            continue
+        total = new.sum(0)
+        if int(class_count[c]) > 0:
+            total = total + class_mean[c].double() * class_count[c]
+        class_count[c] += new.size(0)
+        class_mean[c] = total / class_count[c]

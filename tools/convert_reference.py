@@ -14,13 +14,26 @@ from mmpretrain import get_model
 from mmpretrain.registry import DATASETS
 
 from paco._files import whole_file
-from paco.mmpretrain import CheckpointError, convert_reference_state, read_checkpoint
+from paco.mmpretrain import (
+    CheckpointError,
+    convert_reference_state,
+    proco_estimates,
+    read_checkpoint,
+)
 from paco.mmpretrain.naming import named
+
+
+class Attributes:
+    """What a checkpoint has of an object of a class that is not here."""
+
+
+# ProCo's checkpoints hold its loss, and with it the estimates of the classes, as an object.
+OBJECTS = [(Attributes, f"loss.proco.{name}") for name in ("ProCoLoss", "EstimatorCV")]
 
 
 def unpickle(path: str, map_location: str) -> object:
     """Loads weights, and the arguments of the command line that trained them."""
-    with torch.serialization.safe_globals([argparse.Namespace]):
+    with torch.serialization.safe_globals([argparse.Namespace, *OBJECTS]):
         return torch.load(path, map_location=map_location, weights_only=True)
 
 
@@ -41,7 +54,10 @@ def convert(args: argparse.Namespace) -> None:
             f"{args.checkpoint} has no state_dict, but {named(list(map(str, checkpoint)))}; "
             "the MAE vision transformers of the papers' code are not converted"
         )
-    state, unused = convert_reference_state(checkpoint["state_dict"], get_model(cfg, device="cpu"))
+    weights = {name.removeprefix("module."): x for name, x in checkpoint["state_dict"].items()}
+    if "criterion_scl" in checkpoint:
+        weights |= proco_estimates(checkpoint["criterion_scl"])
+    state, unused = convert_reference_state(weights, get_model(cfg, device="cpu"))
     meta: dict[str, object] = {"converted_from": args.checkpoint.name}
     if classes := class_names(cfg):
         meta["dataset_meta"] = {"classes": classes}
@@ -60,8 +76,8 @@ def convert(args: argparse.Namespace) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description="Convert a checkpoint of github.com/dvlab-research/"
-        "Parametric-Contrastive-Learning or of github.com/FlamieZhu/Balanced-Contrastive-Learning "
-        "into one of a config's classifier, with the same logits."
+        "Parametric-Contrastive-Learning, of github.com/FlamieZhu/Balanced-Contrastive-Learning or "
+        "of github.com/LeapLabTHU/ProCo into one of a config's classifier, with the same logits."
     )
     command_line.add_config_arguments(
         parser, help="config file of the model that the checkpoint becomes"

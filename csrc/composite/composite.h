@@ -3,8 +3,10 @@
 #include <ATen/core/Tensor.h>
 
 #include "../ops/center_logits_arguments.h"
+#include "../ops/class_mean_update_arguments.h"
 #include "../ops/paco_loss_arguments.h"
 #include "../ops/queue_enqueue_arguments.h"
+#include "../ops/vmf_logits_arguments.h"
 
 // The operators made of ATen's own, for every device. Their arguments have been checked.
 namespace paco::composite {
@@ -21,5 +23,13 @@ at::Tensor center_logits(const CenterLogitsArguments& args);
 
 // The write pointer stays on its device, so the rows to write are computed there too.
 void queue_enqueue_(const QueueEnqueueArguments& args);
+
+VmfLogitsState vmf_logits_forward(const VmfLogitsArguments& args, bool features_grad);
+at::Tensor vmf_logits_backward(const VmfLogitsBackwardArguments& args);
+// The concentrations, 0 for a class without a direction; their values and those of mean_direction
+// are checked.
+at::Tensor checked_concentration(const VmfLogitsArguments& args);
+
+void class_mean_update_(const ClassMeanUpdateArguments& args);
 
 }  // namespace paco::composite

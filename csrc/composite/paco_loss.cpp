@@ -1,5 +1,4 @@
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/_assert_async.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
@@ -13,6 +12,7 @@
 #include <cmath>
 #include <limits>
 
+#include "check_values.h"
 #include "composite.h"
 
 namespace paco::composite {
@@ -21,16 +21,6 @@ namespace {
 // Wide enough that the products dominate the launches, narrow enough that [A, tile] stays small.
 constexpr int64_t kTileColumns = 4096;
 constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
-
-// Values that are on a device already cannot be read without waiting for it: there the check is a
-// device assertion.
-void check_values(const char* op, const at::Tensor& all_true, const char* message) {
-  if (all_true.device().is_cpu()) {
-    TORCH_CHECK_VALUE(all_true.item<bool>(), op, ": ", message);
-  } else {
-    at::_assert_async(all_true, c10::str(op, ": ", message));
-  }
-}
 
 // The weights of BCL's pairs, [A, tile]; undefined without class counts.
 at::Tensor pair_weights(const OptionalTensor& class_counts, const at::Tensor& anchor_labels,

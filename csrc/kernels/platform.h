@@ -10,7 +10,7 @@
 #define PACO_UNROLL_BY_4 _Pragma("unroll 4")
 #else
 #define PACO_DEVICE inline
-#define PACO_HOST_DEVICE inline
+#define PACO_HOST_DEVICE inline __attribute__((always_inline))
 #define PACO_UNROLL
 #define PACO_UNROLL_BY_4
 #endif

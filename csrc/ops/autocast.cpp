@@ -8,6 +8,8 @@
 #include "center_logits.h"
 #include "center_logits_arguments.h"
 #include "paco_loss_arguments.h"
+#include "vmf_logits.h"
+#include "vmf_logits_arguments.h"
 
 namespace paco {
 namespace {
@@ -52,11 +54,23 @@ at::Tensor centers_autocast(const CenterLogitsArguments& args) {
                        args.center_temperature, args.tau, args.scale);
 }
 
+// Logits of narrow distributions are differences of large numbers: float32.
+template <c10::DeviceType device>
+at::Tensor vmf_autocast(const VmfLogitsArguments& args) {
+  const c10::impl::ExcludeDispatchKeyGuard no_autocast(kAutocastKey<device>);
+  const auto to_float = [](const at::Tensor& tensor) {
+    return at::autocast::cached_cast(at::kFloat, tensor, device);
+  };
+  return vmf_logits(to_float(args.features), to_float(args.mean_direction),
+                    to_float(args.concentration), args.temperature);
+}
+
 template <c10::DeviceType device>
 void register_autocast(torch::Library& m) {
   m.impl("paco_loss", TORCH_FN(paco_loss_adaptor<loss_autocast<device>>));
   m.impl("bcl_loss", TORCH_FN(bcl_loss_adaptor<bcl_loss_autocast<device>>));
   m.impl("center_logits", TORCH_FN(center_logits_adaptor<centers_autocast<device>>));
+  m.impl("vmf_logits", TORCH_FN(vmf_logits_adaptor<vmf_autocast<device>>));
 }
 
 }  // namespace

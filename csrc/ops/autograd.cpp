@@ -12,8 +12,10 @@
 #include <vector>
 
 #include "bcl_loss_arguments.h"
+#include "class_mean_update.h"
 #include "paco_loss_arguments.h"
 #include "queue_enqueue.h"
+#include "vmf_logits_arguments.h"
 
 namespace paco {
 namespace {
@@ -110,8 +112,49 @@ at::Tensor bcl_loss_autograd(const BCLLossArguments& args) {
   return loss_autograd(BCLAsPaCo(args).arguments());
 }
 
-// Keys enter the queue as values. The written tensors still get a new version, so that a backward
-// pass that saved one of them says so instead of using the overwritten rows.
+class VmfLogitsFunction : public torch::autograd::Function<VmfLogitsFunction> {
+ public:
+  static Variable forward(AutogradContext* context, const Variable& features,
+                          const VmfLogitsArguments* args, bool features_grad) {
+    const at::AutoDispatchBelowADInplaceOrView below_autograd;
+    const auto state = vmf_logits_forward(*args, features_grad);
+    context->save_for_backward({features, args->mean_direction, args->concentration, state.slope});
+    context->saved_data["temperature"] = args->temperature;
+    return state.logits;
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& grad_outputs) {
+    const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
+    const auto saved = context->get_saved_variables();
+    return {vmf_logits_backward(
+                {grad_outputs[0],
+                 saved[3],
+                 {saved[0], saved[1], saved[2], context->saved_data["temperature"].toDouble()}}),
+            Variable(), Variable()};
+  }
+};
+
+at::Tensor vmf_autograd(const VmfLogitsArguments& args) {
+  const bool wants_grad = at::GradMode::is_enabled();
+  const auto check_constant = [&](const char* name, const at::Tensor& tensor) {
+    TORCH_CHECK_VALUE(!(wants_grad && tensor.requires_grad()), "vmf_logits: ", name,
+                      " must not require a gradient (none flows to it); detach it");
+  };
+  check_constant("mean_direction", args.mean_direction);
+  check_constant("concentration", args.concentration);
+  return VmfLogitsFunction::apply(args.features, &args,
+                                  wants_grad && args.features.requires_grad());
+}
+
+// The written tensors get a new version, so that a backward pass that saved one of them says so
+// instead of using the overwritten rows.
+void bump_versions(std::initializer_list<const at::Tensor*> written) {
+  for (const at::Tensor* tensor : written) {
+    if (!tensor->is_inference()) tensor->unsafeGetTensorImpl()->bump_version();
+  }
+}
+
+// Keys enter the queue as values.
 void enqueue_autograd(const at::Tensor& queue, const at::Tensor& queue_labels,
                       const at::Tensor& queue_state, const at::Tensor& keys,
                       const at::Tensor& labels) {
@@ -124,9 +167,22 @@ void enqueue_autograd(const at::Tensor& queue, const at::Tensor& queue_labels,
     const at::AutoDispatchBelowADInplaceOrView below_autograd;
     queue_enqueue_(queue, queue_labels, queue_state, keys, labels);
   }
-  for (const auto* written : {&queue, &queue_labels, &queue_state}) {
-    if (!written->is_inference()) written->unsafeGetTensorImpl()->bump_version();
+  bump_versions({&queue, &queue_labels, &queue_state});
+}
+
+void class_mean_update_autograd(const at::Tensor& class_mean, const at::Tensor& class_count,
+                                const at::Tensor& features, const at::Tensor& labels) {
+  TORCH_CHECK_VALUE(!class_mean.requires_grad(),
+                    "class_mean_update_: class_mean must not require a gradient (none flows to "
+                    "it)");
+  TORCH_CHECK_VALUE(!in_backward_pass(),
+                    "class_mean_update_: features cannot be added in a backward pass, a second "
+                    "time: checkpoint the encoder only, not the loss and its class means");
+  {
+    const at::AutoDispatchBelowADInplaceOrView below_autograd;
+    class_mean_update_(class_mean, class_count, features, labels);
   }
+  bump_versions({&class_mean, &class_count});
 }
 
 }  // namespace
@@ -140,4 +196,8 @@ TORCH_LIBRARY_IMPL(paco, Autograd, m) {
   m.impl("paco_loss_forward", torch::autograd::autogradNotImplementedFallback());
   m.impl("paco_loss_backward", torch::autograd::autogradNotImplementedFallback());
   m.impl("queue_enqueue_", TORCH_FN(paco::enqueue_autograd));
+  m.impl("vmf_logits", TORCH_FN(paco::vmf_logits_adaptor<paco::vmf_autograd>));
+  m.impl("vmf_logits_forward", torch::autograd::autogradNotImplementedFallback());
+  m.impl("vmf_logits_backward", torch::autograd::autogradNotImplementedFallback());
+  m.impl("class_mean_update_", TORCH_FN(paco::class_mean_update_autograd));
 }

@@ -10,8 +10,10 @@
 
 #include "bcl_loss_arguments.h"
 #include "center_logits_arguments.h"
+#include "class_mean_update_arguments.h"
 #include "paco_loss_arguments.h"
 #include "queue_enqueue_arguments.h"
+#include "vmf_logits_arguments.h"
 
 #define PACO_CHECK(caller, condition, ...) TORCH_CHECK_VALUE(condition, caller, ": ", __VA_ARGS__)
 
@@ -22,6 +24,8 @@ constexpr const char* kLoss = "paco_loss";
 constexpr const char* kBCLLoss = "bcl_loss";
 constexpr const char* kCenters = "center_logits";
 constexpr const char* kEnqueue = "queue_enqueue_";
+constexpr const char* kVmf = "vmf_logits";
+constexpr const char* kClassMean = "class_mean_update_";
 
 void check_strided(const char* caller, const char* name, const at::Tensor& tensor) {
   PACO_CHECK(caller, tensor.layout() == at::kStrided, name, " must be strided, got ",
@@ -348,6 +352,75 @@ void check_queue_enqueue(const QueueEnqueueArguments& args) {
   check_no_overlap(kEnqueue, "queue", queue);
   check_no_overlap(kEnqueue, "queue_labels", args.queue_labels);
   check_no_overlap(kEnqueue, "queue_state", args.queue_state);
+}
+
+void check_vmf_logits(const VmfLogitsArguments& args) {
+  const at::Tensor& features = args.features;
+  const at::Tensor& mean_direction = args.mean_direction;
+  PACO_CHECK(kVmf, features.dim() == 2 && features.sym_size(0) > 0,
+             "features must be [A, D] with at least one row, got ", features.sym_sizes());
+  check_dtype(kVmf, "features", features);
+  PACO_CHECK(kVmf, features.sym_size(1) >= 2,
+             "features must be [A, D] with D >= 2, where there are ",
+             "directions to spread over, got ", features.sym_sizes());
+  check_temperature(kVmf, args.temperature);
+  const auto dtype = accumulate_type(features.scalar_type());
+  check_computable(kVmf, "temperature", args.temperature, dtype);
+  PACO_CHECK(kVmf,
+             mean_direction.dim() == 2 && mean_direction.sym_size(0) > 0 &&
+                 mean_direction.sym_size(1) == features.sym_size(1),
+             "mean_direction must be [C, D] with at least one row and the D of features ",
+             features.sym_sizes(), ", got ", mean_direction.sym_sizes());
+  PACO_CHECK(
+      kVmf,
+      args.concentration.dim() == 1 && args.concentration.sym_size(0) == mean_direction.sym_size(0),
+      "concentration must have one entry for each row of mean_direction ",
+      mean_direction.sym_sizes(), ", got ", args.concentration.sym_sizes());
+  const auto check_statistics = [&](const char* name, const at::Tensor& tensor) {
+    check_strided(kVmf, name, tensor);
+    PACO_CHECK(kVmf, tensor.scalar_type() == dtype, name, " must be ", dtype,
+               " beside features of ", features.scalar_type(), ", got ", tensor.scalar_type());
+    check_device(kVmf, name, tensor, "features", features);
+  };
+  check_statistics("mean_direction", mean_direction);
+  check_statistics("concentration", args.concentration);
+}
+
+void check_vmf_logits_backward(const VmfLogitsBackwardArguments& args) {
+  check_vmf_logits(args.forward);
+  const at::Tensor& features = args.forward.features;
+  const auto dtype = accumulate_type(features.scalar_type());
+  const auto check_pairs = [&](const char* name, const at::Tensor& tensor) {
+    PACO_CHECK(kVmf,
+               tensor.dim() == 2 && tensor.sym_size(0) == features.sym_size(0) &&
+                   tensor.sym_size(1) == args.forward.mean_direction.sym_size(0),
+               name, " must be [A, C] of features and mean_direction, got ", tensor.sym_sizes());
+    PACO_CHECK(kVmf, tensor.scalar_type() == dtype, name, " must be ", dtype, ", got ",
+               tensor.scalar_type());
+    check_device(kVmf, name, tensor, "features", features);
+  };
+  check_pairs("grad_logits", args.grad_logits);
+  check_pairs("slope", args.slope);
+}
+
+void check_class_mean_update(const ClassMeanUpdateArguments& args) {
+  const at::Tensor& mean = args.class_mean;
+  const at::Tensor& features = args.features;
+  PACO_CHECK(kClassMean, mean.dim() == 2 && mean.sym_size(0) > 0 && mean.sym_size(1) > 0,
+             "class_mean must be [C, D] with at least one row and column, got ", mean.sym_sizes());
+  check_strided(kClassMean, "class_mean", mean);
+  PACO_CHECK(kClassMean, mean.scalar_type() == at::kFloat || mean.scalar_type() == at::kDouble,
+             "class_mean must be float32 or float64, which a mean of many rows needs, got ",
+             mean.scalar_type());
+  PACO_CHECK(kClassMean, features.dim() == 2 && features.sym_size(1) == mean.sym_size(1),
+             "features must be [N, D] with the D of class_mean ", mean.sym_sizes(), ", got ",
+             features.sym_sizes());
+  check_dtype(kClassMean, "features", features);
+  check_device(kClassMean, "features", features, "class_mean", mean);
+  check_labels(kClassMean, "class_count", args.class_count, "class_mean", mean);
+  check_labels(kClassMean, "labels", args.labels, "features", features);
+  check_no_overlap(kClassMean, "class_mean", mean);
+  check_no_overlap(kClassMean, "class_count", args.class_count);
 }
 
 }  // namespace paco

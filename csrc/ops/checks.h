@@ -14,15 +14,21 @@ namespace paco {
 
 struct BCLLossArguments;
 struct CenterLogitsArguments;
+struct ClassMeanUpdateArguments;
 struct PaCoLossArguments;
 struct PaCoLossBackwardArguments;
 struct QueueEnqueueArguments;
+struct VmfLogitsArguments;
+struct VmfLogitsBackwardArguments;
 
 void check_paco_loss(const PaCoLossArguments& args);
 void check_paco_loss_backward(const PaCoLossBackwardArguments& args);
 void check_bcl_loss(const BCLLossArguments& args);
 void check_center_logits(const CenterLogitsArguments& args);
 void check_queue_enqueue(const QueueEnqueueArguments& args);
+void check_vmf_logits(const VmfLogitsArguments& args);
+void check_vmf_logits_backward(const VmfLogitsBackwardArguments& args);
+void check_class_mean_update(const ClassMeanUpdateArguments& args);
 
 // Modules check these when they are made; `caller` begins the message.
 void check_loss_options(const char* caller, const PaCoLossOptions& options);

@@ -12,8 +12,10 @@
 #include "../build_info.h"
 #include "bcl_loss_arguments.h"
 #include "center_logits_arguments.h"
+#include "class_mean_update_arguments.h"
 #include "paco_loss_arguments.h"
 #include "queue_enqueue_arguments.h"
+#include "vmf_logits_arguments.h"
 
 namespace paco {
 namespace {
@@ -25,6 +27,10 @@ at::Tensor loss_without_grad(const PaCoLossArguments& args) {
 
 at::Tensor bcl_loss_without_grad(const BCLLossArguments& args) {
   return loss_without_grad(BCLAsPaCo(args).arguments());
+}
+
+at::Tensor vmf_without_grad(const VmfLogitsArguments& args) {
+  return vmf_logits_forward(args, /*features_grad=*/false).logits;
 }
 
 at::Tensor checked_center_logits(const CenterLogitsArguments& args) {
@@ -51,6 +57,13 @@ TORCH_LIBRARY_IMPL(paco, CompositeExplicitAutograd, m) {
   m.impl("paco_loss_backward",
          TORCH_FN(paco::backward_adaptor<paco::composite::paco_loss_backward>));
   m.impl("queue_enqueue_", TORCH_FN(paco::queue_enqueue_adaptor<paco::composite::queue_enqueue_>));
+  m.impl("vmf_logits", TORCH_FN(paco::vmf_logits_adaptor<paco::vmf_without_grad>));
+  m.impl("vmf_logits_forward",
+         TORCH_FN(paco::vmf_forward_adaptor<paco::composite::vmf_logits_forward>));
+  m.impl("vmf_logits_backward",
+         TORCH_FN(paco::vmf_backward_adaptor<paco::composite::vmf_logits_backward>));
+  m.impl("class_mean_update_",
+         TORCH_FN(paco::class_mean_update_adaptor<paco::composite::class_mean_update_>));
 }
 
 // Made of differentiable ATen operators, so it needs no derivative of its own, runs on every

@@ -1,6 +1,7 @@
 // Dispatch key CPU: the kernels of kernels/cpu on PyTorch's threads.
 
 #include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
 #include <torch/library.h>
 
 #if defined(__linux__)
@@ -10,10 +11,14 @@
 #include <cstdint>
 
 #include "../kernels/argument_error.h"
+#include "../kernels/cpu/class_mean_update.h"
 #include "../kernels/cpu/paco_loss.h"
 #include "../kernels/cpu/queue_enqueue.h"
+#include "../kernels/cpu/vmf_logits.h"
+#include "class_mean_update_arguments.h"
 #include "paco_loss_arguments.h"
 #include "queue_enqueue_arguments.h"
+#include "vmf_logits_arguments.h"
 
 namespace paco {
 namespace {
@@ -69,6 +74,37 @@ void enqueue_cpu(const QueueEnqueueArguments& args) {
   run("queue_enqueue_", [&] { cpu::queue_enqueue(queue_enqueue_problem(args), torch_threads()); });
 }
 
+VmfLogitsState vmf_forward_cpu(const VmfLogitsArguments& args, bool features_grad) {
+  const DenseVmf dense(args);
+  const VmfLogitsState state = empty_vmf_state(args, features_grad);
+  prefer_huge_pages(state.logits);
+  prefer_huge_pages(state.slope);
+  run("vmf_logits", [&] {
+    cpu::vmf_logits_forward(dense.problem,
+                            {.logits = state.logits.mutable_data_ptr(),
+                             .slope = features_grad ? state.slope.mutable_data_ptr() : nullptr},
+                            torch_threads());
+  });
+  return state;
+}
+
+at::Tensor vmf_backward_cpu(const VmfLogitsBackwardArguments& args) {
+  const DenseVmf dense(args.forward);
+  const auto grad_logits = args.grad_logits.contiguous();
+  const auto slope = args.slope.contiguous();
+  auto result = at::empty(args.forward.features.sizes(), args.forward.features.options());
+  const VmfGradients gradients{.grad_logits = grad_logits.const_data_ptr(),
+                               .slope = slope.const_data_ptr(),
+                               .grad_features = result.mutable_data_ptr()};
+  cpu::vmf_logits_backward(dense.problem, gradients, torch_threads());
+  return result;
+}
+
+void class_mean_update_cpu(const ClassMeanUpdateArguments& args) {
+  run("class_mean_update_",
+      [&] { cpu::class_mean_update(class_mean_problem(args), torch_threads()); });
+}
+
 }  // namespace
 }  // namespace paco
 
@@ -76,4 +112,8 @@ TORCH_LIBRARY_IMPL(paco, CPU, m) {
   m.impl("paco_loss_forward", TORCH_FN(paco::forward_adaptor<paco::forward_cpu>));
   m.impl("paco_loss_backward", TORCH_FN(paco::backward_adaptor<paco::backward_cpu>));
   m.impl("queue_enqueue_", TORCH_FN(paco::queue_enqueue_adaptor<paco::enqueue_cpu>));
+  m.impl("vmf_logits_forward", TORCH_FN(paco::vmf_forward_adaptor<paco::vmf_forward_cpu>));
+  m.impl("vmf_logits_backward", TORCH_FN(paco::vmf_backward_adaptor<paco::vmf_backward_cpu>));
+  m.impl("class_mean_update_",
+         TORCH_FN(paco::class_mean_update_adaptor<paco::class_mean_update_cpu>));
 }

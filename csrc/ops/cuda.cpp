@@ -9,10 +9,14 @@
 #include <torch/library.h>
 
 #include "../composite/composite.h"
+#include "../kernels/cuda/class_mean_update.h"
 #include "../kernels/cuda/paco_loss.h"
 #include "../kernels/cuda/queue_enqueue.h"
+#include "../kernels/cuda/vmf_logits.h"
+#include "class_mean_update_arguments.h"
 #include "paco_loss_arguments.h"
 #include "queue_enqueue_arguments.h"
+#include "vmf_logits_arguments.h"
 
 namespace paco {
 namespace {
@@ -73,6 +77,40 @@ void enqueue_cuda(const QueueEnqueueArguments& args) {
   C10_CUDA_CHECK(cuda::launch_queue_enqueue(problem, c10::cuda::getCurrentCUDAStream()));
 }
 
+// The product is cuBLAS's, and what follows it one kernel.
+VmfLogitsState vmf_forward_cuda(const VmfLogitsArguments& args, bool features_grad) {
+  const c10::cuda::CUDAGuard guard(args.features.device());
+  const bool in_double = vmf_computes_in_double(args);
+  const auto dtype = in_double ? at::kDouble : at::kFloat;
+  const auto concentration = composite::checked_concentration(args).contiguous();
+  const auto features = args.features.to(dtype);
+  const auto products = features.matmul(args.mean_direction.to(dtype).t()).contiguous();
+  const auto squares = (features / args.temperature).square_().sum(1);
+  const VmfLogitsState state = empty_vmf_state(args, features_grad);
+  const bool float64 = args.mean_direction.scalar_type() == at::kDouble;
+  const cuda::VmfPairsProblem problem{
+      .in_double = in_double,
+      .sum_type = float64 ? ElementType::kFloat64 : ElementType::kFloat32,
+      .products = products.const_data_ptr(),
+      .squares = squares.const_data_ptr(),
+      .concentration = concentration.const_data_ptr(),
+      .logits = state.logits.mutable_data_ptr(),
+      .slope = features_grad ? state.slope.mutable_data_ptr() : nullptr,
+      .num_anchors = products.size(0),
+      .num_classes = products.size(1),
+      .dim = features.size(1),
+      .temperature = args.temperature};
+  C10_CUDA_CHECK(cuda::launch_vmf_pairs(problem, c10::cuda::getCurrentCUDAStream()));
+  return state;
+}
+
+void class_mean_update_cuda(const ClassMeanUpdateArguments& args) {
+  const c10::cuda::CUDAGuard guard(args.class_mean.device());
+  if (args.features.size(0) == 0) return;
+  C10_CUDA_CHECK(
+      cuda::launch_class_mean_update(class_mean_problem(args), c10::cuda::getCurrentCUDAStream()));
+}
+
 }  // namespace
 }  // namespace paco
 
@@ -80,4 +118,7 @@ TORCH_LIBRARY_IMPL(paco, CUDA, m) {
   m.impl("paco_loss_forward", TORCH_FN(paco::forward_adaptor<paco::forward_cuda>));
   m.impl("paco_loss_backward", TORCH_FN(paco::backward_adaptor<paco::backward_cuda>));
   m.impl("queue_enqueue_", TORCH_FN(paco::queue_enqueue_adaptor<paco::enqueue_cuda>));
+  m.impl("vmf_logits_forward", TORCH_FN(paco::vmf_forward_adaptor<paco::vmf_forward_cuda>));
+  m.impl("class_mean_update_",
+         TORCH_FN(paco::class_mean_update_adaptor<paco::class_mean_update_cuda>));
 }

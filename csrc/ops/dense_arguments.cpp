@@ -2,8 +2,10 @@
 
 #include <ATen/ops/empty.h>
 
+#include "class_mean_update_arguments.h"
 #include "paco_loss_arguments.h"
 #include "queue_enqueue_arguments.h"
+#include "vmf_logits_arguments.h"
 
 namespace paco {
 namespace {
@@ -154,6 +156,44 @@ void DensePaCoLoss::set_anchors(const at::Tensor& features, const at::Tensor& la
   problem.temperature = options.temperature;
   problem.base_temperature = options.base_temperature.value_or(options.temperature);
   problem.label_smoothing = options.label_smoothing;
+}
+
+VmfLogitsState empty_vmf_state(const VmfLogitsArguments& args, bool features_grad) {
+  const auto options = args.mean_direction.options();
+  const auto pairs = [&] {
+    return at::empty_symint({args.features.sym_size(0), args.mean_direction.sym_size(0)}, options);
+  };
+  return {pairs(), features_grad ? pairs() : at::empty({0}, options)};
+}
+
+bool vmf_computes_in_double(const VmfLogitsArguments& args) {
+  return vmf_computes_in_double(element_type(args.features), args.features.size(1));
+}
+
+DenseVmf::DenseVmf(const VmfLogitsArguments& args) : problem{} {
+  const auto dense = [&](const at::Tensor& tensor) {
+    return kept_.emplace_back(tensor.contiguous()).const_data_ptr();
+  };
+  problem = {.type = element_type(args.features),
+             .features = dense(args.features),
+             .mean_direction = dense(args.mean_direction),
+             .concentration = dense(args.concentration),
+             .num_anchors = args.features.size(0),
+             .num_classes = args.mean_direction.size(0),
+             .dim = args.features.size(1),
+             .temperature = args.temperature};
+}
+
+ClassMeanProblem class_mean_problem(const ClassMeanUpdateArguments& args) {
+  return {.mean_type = element_type(args.class_mean),
+          .feature_type = element_type(args.features),
+          .class_mean = args.class_mean.mutable_data_ptr(),
+          .class_count = args.class_count.mutable_data_ptr<int64_t>(),
+          .features = args.features.const_data_ptr(),
+          .labels = args.labels.const_data_ptr<int64_t>(),
+          .num_classes = args.class_mean.size(0),
+          .num_rows = args.features.size(0),
+          .dim = args.class_mean.size(1)};
 }
 
 }  // namespace paco

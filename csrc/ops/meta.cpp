@@ -1,15 +1,24 @@
 // Dispatch key Meta: checks, shapes and dtypes, for torch.compile and torch.export.
 
+#include <ATen/ops/empty.h>
 #include <torch/library.h>
 
+#include "class_mean_update_arguments.h"
 #include "paco_loss_arguments.h"
 #include "queue_enqueue_arguments.h"
+#include "vmf_logits_arguments.h"
 
 namespace paco {
 namespace {
 
 // Checked is all there is to do: the operator returns nothing and changes no shape.
 void enqueue_meta(const QueueEnqueueArguments& /*args*/) {}
+void class_mean_update_meta(const ClassMeanUpdateArguments& /*args*/) {}
+
+at::Tensor vmf_backward_meta(const VmfLogitsBackwardArguments& args) {
+  const at::Tensor& features = args.forward.features;
+  return at::empty_symint(features.sym_sizes(), features.options());
+}
 
 }  // namespace
 }  // namespace paco
@@ -18,4 +27,8 @@ TORCH_LIBRARY_IMPL(paco, Meta, m) {
   m.impl("paco_loss_forward", TORCH_FN(paco::forward_adaptor<paco::empty_state>));
   m.impl("paco_loss_backward", TORCH_FN(paco::backward_adaptor<paco::empty_gradients>));
   m.impl("queue_enqueue_", TORCH_FN(paco::queue_enqueue_adaptor<paco::enqueue_meta>));
+  m.impl("vmf_logits_forward", TORCH_FN(paco::vmf_forward_adaptor<paco::empty_vmf_state>));
+  m.impl("vmf_logits_backward", TORCH_FN(paco::vmf_backward_adaptor<paco::vmf_backward_meta>));
+  m.impl("class_mean_update_",
+         TORCH_FN(paco::class_mean_update_adaptor<paco::class_mean_update_meta>));
 }

@@ -20,7 +20,7 @@ except ImportError as error:
 
 from . import old_names  # noqa: F401
 from .checkpoints.reading import CheckpointError, read_checkpoint
-from .checkpoints.reference_conversion import convert_reference_state
+from .checkpoints.reference_conversion import convert_reference_state, proco_estimates
 from .checkpoints.strict_loading import StrictLoadingHook, load_trained_model
 from .datasets.annotated_images import AnnotatedImages, Annotation
 from .datasets.balanced_partner import WithBalancedPartner
@@ -37,6 +37,7 @@ from .digits_demo import DigitsLT, GaussianNoise, ProgressBarHook, SmallConvNet
 from .engine.hooks.atomic_checkpoint_hook import AtomicCheckpointHook
 from .engine.hooks.class_counts_hook import ClassCountsHook
 from .engine.hooks.epoch_seed_hook import EpochSeedHook, seed_worker
+from .engine.hooks.proco_epoch_hook import ProCoEpochHook
 from .engine.loops.device_loops import DeviceTrainLoop, DeviceValLoop
 from .evaluation.long_tail_metric import LongTailMetric
 from .models.backbones.last_block_resnet import LastBlockResNet
@@ -50,6 +51,7 @@ from .models.heads.class_centers_head import ClassCentersHead
 from .models.heads.concutmix_head import ConCutMixHead
 from .models.heads.contrast_head import ContrastHead, EncodedViews
 from .models.heads.paco_head import PaCoHead
+from .models.heads.proco_head import ProCoHead
 from .models.losses.class_balanced_loss import ClassBalancedLoss
 from .models.losses.multi_task_loss import MultiTaskLoss
 from .models.necks.projector import Projector
@@ -91,6 +93,8 @@ __all__ = [
     "MultiTaskLoss",
     "PaCoClassifier",
     "PaCoHead",
+    "ProCoEpochHook",
+    "ProCoHead",
     "ProgressBarHook",
     "Projector",
     "ResNet200",
@@ -105,6 +109,7 @@ __all__ = [
     "count_classes",
     "image_metadata",
     "load_trained_model",
+    "proco_estimates",
     "read_checkpoint",
     "seed_worker",
 ]

@@ -10,6 +10,7 @@ from .feature_queue import FeatureQueue
 from .momentum_encoder import MomentumEncoder, momentum_update_
 from .paco_loss import PaCoLoss
 from .pixel_paco_loss import PixelPaCoLoss
+from .proco_loss import ProCoLoss
 from .training_step import StepResult, TrainingStep
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "MomentumEncoder",
     "PaCoLoss",
     "PixelPaCoLoss",
+    "ProCoLoss",
     "StepResult",
     "TrainingStep",
     "momentum_update_",

@@ -18,9 +18,10 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from paco import deploy, reference
-from paco.nn import ClassCenters, FeatureQueue, MomentumEncoder, PaCoLoss, TrainingStep
+from paco.nn import ClassCenters, FeatureQueue, MomentumEncoder, PaCoLoss, ProCoLoss, TrainingStep
 
 NUM_STEPS, BATCH, DIM, FEATURES, CLASSES = 4, 6, 5, 7, 4
 CLASS_COUNTS = torch.tensor([50, 20, 7, 2])
@@ -54,10 +55,13 @@ class Modules(nn.Module):
         self.query = nn.Linear(FEATURES, DIM)
         self.key = MomentumEncoder(self.query, 0.9)
         self.step = new_step()
+        self.proco = ProCoLoss(CLASSES, DIM, 0.1)
 
     def take_step(self, pooled: Tensor, labels: Tensor) -> Tensor:
         self.key.update(self.query)
-        return self.step(self.query(pooled), self.key(pooled), pooled, labels)
+        queries = self.query(pooled)
+        loss = self.step(queries, self.key(pooled), pooled, labels)
+        return loss + self.proco(F.normalize(queries, dim=1), labels)
 
 
 class Classifier(nn.Module):

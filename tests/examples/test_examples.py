@@ -12,8 +12,9 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 PYTHON = sorted(str(path.relative_to(EXAMPLES)) for path in EXAMPLES.glob("*/*.py"))
 
 
-def test_there_is_one_for_each_trainer_and_one_of_bcl():
-    assert PYTHON == ["lightning/train.py", "pytorch/bcl.py", "pytorch/train.py", "timm/train.py"]
+def test_there_is_one_for_each_trainer_and_one_for_each_other_contrast():
+    of_pytorch = ["pytorch/bcl.py", "pytorch/proco.py", "pytorch/train.py"]
+    assert ["lightning/train.py", *of_pytorch, "timm/train.py"] == PYTHON
 
 
 @pytest.mark.parametrize("name", PYTHON)
@@ -21,7 +22,8 @@ def test_it_trains_and_prints_accuracies(name, monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
     path = EXAMPLES / name
     monkeypatch.syspath_prepend(path.parent)  # as Python does with a script's folder
-    monkeypatch.delitem(sys.modules, "train", raising=False)
+    for module in ("bcl", "train"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.setattr(sys, "argv", [str(path), "--steps", "3"])
     runpy.run_path(str(path), run_name="__main__")
     out = capsys.readouterr().out

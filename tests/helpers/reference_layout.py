@@ -125,3 +125,56 @@ class ReferenceModel(nn.Module):
         trunk = copy.deepcopy(self.encoder_q)
         trunk.fc = nn.Identity()
         return self.linear(trunk(images))
+
+
+class ProCoReferenceModel(nn.Module):
+    """The model of ProCo: an encoder without its ``fc``, a projector and a classifier.
+
+    Args:
+        encoder: A network whose last layer is ``fc``.
+        num_classes: C.
+        dim: D.
+        hidden: Width of the projector's hidden layer.
+        cosine: A classifier of cosines, with a scale of 30, which keeps its weights by feature.
+    """
+
+    def __init__(
+        self, encoder: nn.Module, num_classes: int, dim: int, hidden: int, cosine: bool
+    ) -> None:
+        super().__init__()
+        width = encoder.fc.in_features
+        encoder.fc = nn.Identity()
+        self.encoder = encoder
+        layers = [nn.Linear(width, hidden), nn.BatchNorm1d(hidden), nn.ReLU()]
+        self.head = nn.Sequential(*layers, nn.Linear(hidden, dim))
+        self.fc = nn.Linear(width, num_classes)
+        self.cosine = cosine
+        if cosine:
+            self.fc = nn.Module()
+            self.fc.weight = nn.Parameter(torch.randn(width, num_classes))
+        for module in self.modules():
+            if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+                nn.init.uniform_(module.weight, 0.5, 1)
+                nn.init.normal_(module.bias, std=0.1)
+                module.running_mean.normal_(std=0.1)
+                module.running_var.uniform_(0.8, 1.5)
+        self.eval()
+
+    def logits(self, images: Tensor) -> Tensor:
+        pooled = self.encoder(images)
+        if self.cosine:
+            return 30 * F.normalize(pooled, dim=1) @ F.normalize(self.fc.weight, dim=0)
+        return self.fc(pooled)
+
+
+class ProCoCriterion:
+    """The loss of ProCo as its checkpoints hold it: a pickled object, no part of the state."""
+
+    class Estimator:
+        def __init__(self, num_classes: int, dim: int) -> None:
+            self.Ave = torch.randn(num_classes, dim)
+            self.Amount = torch.randint(9, (num_classes,)).float()
+
+    def __init__(self, num_classes: int, dim: int) -> None:
+        self.estimator_old = self.Estimator(num_classes, dim)
+        self.estimator = self.Estimator(num_classes, dim)

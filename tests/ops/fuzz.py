@@ -1,13 +1,16 @@
-"""Random problems for the losses at the ends of what they take, against the definition in float64.
+"""Random problems for the operators at the ends of what they take.
 
     python tests/ops/fuzz.py                      # a minute, of a fresh seed
     python tests/ops/fuzz.py --seed 7 --seconds 600
     python tests/ops/fuzz.py --seed 7 --case 42   # one problem again
+    python tests/ops/fuzz.py --operator vmf_logits --seed 7 --case 42
     python tests/ops/fuzz.py --table              # the errors that docs/numerics.md shows
 
-Unlike the other random problems these have rows of any norm, temperatures and weights of any
-magnitude, long queues, many classes, and rows that are equal. A result has to be as near to the
-definition as that of plain torch.
+paco_loss is compared with its definition in float64: unlike its other random problems these have
+rows of any norm, temperatures and weights of any magnitude, long queues, many classes, and rows
+that are equal. A result has to be as near to the definition as that of plain torch. vmf_logits is
+compared with mpmath: any D, concentration, length of a feature and temperature, and features
+opposite to directions.
 """
 
 import argparse
@@ -23,15 +26,16 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from helpers.problems import Problem, assert_as_good_as_torch, measure, soft_targets, unit_rows
+from helpers.von_mises_fisher import assert_solved, largest_error
 
 DTYPES = [torch.float32, torch.float32, torch.float16, torch.bfloat16, torch.float64]
 
 
-def case_of(seed: int, number: int) -> Problem:
-    """The problem of a number: the same on every run."""
+def seeded(seed: int, number: int) -> random.Random:
+    """Draws the problem of a number: the same on every run."""
     rng = random.Random(f"{seed} {number}")
     torch.manual_seed(rng.getrandbits(63))
-    return draw(rng)
+    return rng
 
 
 def draw(rng: random.Random) -> Problem:
@@ -110,8 +114,8 @@ def strided(x: torch.Tensor) -> torch.Tensor:
     return buffer[:, 1:-2]
 
 
-def check(seed: int, number: int, device: torch.device) -> None:
-    problem = case_of(seed, number)
+def check_loss(seed: int, number: int, device: torch.device) -> None:
+    problem = draw(seeded(seed, number))
     try:
         assert_as_good_as_torch(problem, device)
     except ValueError as error:  # weights that float32 cannot compute with
@@ -127,6 +131,44 @@ def check(seed: int, number: int, device: torch.device) -> None:
             f"{error}\n{problem['features'].dtype}, {shown}\n"
             f"once more: python tests/ops/fuzz.py --seed {seed} --case {number}"
         ) from error
+
+
+def check_vmf(seed: int, number: int, device: torch.device) -> None:
+    rng = seeded(seed, number)
+    dtype = rng.choice(DTYPES)
+    statistics = torch.float64 if dtype == torch.float64 else torch.float32
+    anchors, classes, dim = magnitude(rng, 1, 9), magnitude(rng, 1, 9), magnitude(rng, 2, 2048)
+    kappa = 10 ** torch.empty(classes, dtype=torch.float64).uniform_(-6, 5)
+    kappa[torch.rand(classes) < 0.1] = 0
+    mu = unit_rows(classes, dim)
+    temperature = 10 ** rng.uniform(-2, 2)
+    norm = 10 ** torch.empty(anchors, 1, dtype=torch.float64).uniform_(-2, 1)
+    of = torch.randint(classes, (anchors,))
+    if rng.random() < 0.3:  # opposite, and as strong
+        norm = kappa[of, None].clamp(max=1e3) * temperature
+    pull = 10 ** rng.uniform(-2, 9)
+    z = torch.nn.functional.normalize(unit_rows(anchors, dim) + rng.choice([-pull, pull]) * mu[of])
+    mu[torch.rand(classes) < 0.1] = 0
+    problem = {
+        "features": (norm * z).to(dtype),
+        "mean_direction": mu.to(statistics),
+        "concentration": kappa.to(statistics),
+        "temperature": temperature,
+    }
+    if not problem["features"].isfinite().all():
+        return
+    try:
+        assert_solved(problem, device)
+    except AssertionError as error:
+        error.add_note(f"{dtype}, D {dim}, T {temperature}, kappa {kappa.tolist()}")
+        error.add_note(
+            f"once more: python tests/ops/fuzz.py --operator vmf_logits --seed {seed} "
+            f"--case {number}"
+        )
+        raise
+
+
+CHECKS = {"paco_loss": check_loss, "vmf_logits": check_vmf}
 
 
 # The table of docs/numerics.md: one thing at a time away from what is usual.
@@ -147,6 +189,10 @@ def print_table(device: torch.device) -> None:
             usual = dict(temperature=0.07, norm=1.0, dim=128, queue=2048, classes=10)
             cells = [measure_usual({**usual, name: value}, dtype, device) for dtype in DTYPES[1:4]]
             print(f"| {name} {value:g} | " + " | ".join(cells) + " |", flush=True)
+    print("vmf_logits, by the dimensions: float32 and float64")
+    for dim in (2, 3, 8, 32, 33, 64, 128, 512, 2048):
+        errors = [largest_error(dim, dtype, device) for dtype in (torch.float32, torch.float64)]
+        print(f"| {dim} | " + " | ".join(f"{error:.0e}" for error in errors) + " |", flush=True)
 
 
 def measure_usual(sizes: dict[str, float], dtype: torch.dtype, device: torch.device) -> str:
@@ -175,6 +221,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**9))
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--operator", choices=CHECKS, help="one alone; all in turns by default")
     parser.add_argument("--case", type=int, help="this problem alone")
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     parser.add_argument("--table", action="store_true", help="print the table of the docs instead")
@@ -183,11 +230,13 @@ def main() -> None:
         return print_table(options.device)
     print(f"seed {options.seed}", flush=True)
     if options.case is not None:
-        return check(options.seed, options.case, options.device)
+        return CHECKS[options.operator or "paco_loss"](options.seed, options.case, options.device)
     end = time.monotonic() + options.seconds
     number = 0
     while time.monotonic() < end:
-        check(options.seed, number, options.device)
+        for name, check in CHECKS.items():
+            if options.operator in (None, name):
+                check(options.seed, number, options.device)
         number += 1
     print(f"{number} problems")
 

@@ -19,6 +19,7 @@ from helpers.problems import (
     draw_loss,
 )
 from helpers.queues import assert_equal, clone, empty_queue
+from helpers.von_mises_fisher import assert_solved, draw_vmf
 
 import paco
 from paco import reference
@@ -29,7 +30,14 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*overridden")
 @pytest.fixture(autouse=True)
 def composite_forms() -> Iterator[None]:
     library = torch.library.Library("paco", "IMPL")
-    for name in ("paco_loss_forward", "paco_loss_backward", "queue_enqueue_"):
+    for name in (
+        "paco_loss_forward",
+        "paco_loss_backward",
+        "queue_enqueue_",
+        "vmf_logits_forward",
+        "vmf_logits_backward",
+        "class_mean_update_",
+    ):
         # XPU stands for a device without kernels of its own.
         form = torch.library.get_kernel(f"paco::{name}", "XPU")
         assert re.search("/(composite|aten)[/.]", repr(form))
@@ -121,3 +129,46 @@ def test_a_queue_that_overlaps_itself_is_an_error():
         paco.queue_enqueue_(
             queue[0][:1].expand(6, 4), *queue[1:], torch.randn(3, 4), torch.arange(3)
         )
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("dim", [2, 31, 100])
+def test_random_logits(rng, dtype, dim):
+    assert_solved(draw_vmf(rng, dtype, dim=dim), torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("mean_direction", 0.7, "mean_direction must have rows of length 1 or 0"),
+        ("concentration", -1, "concentration must be finite and >= 0"),
+        ("concentration", float("nan"), "concentration must be finite and >= 0"),
+    ],
+)
+def test_bad_statistics_are_an_error(rng, name, value, message):
+    problem = draw_vmf(rng, classes=3, dim=4)
+    paco.vmf_logits(**problem)
+    problem[name][1] = value
+    with pytest.raises(ValueError, match=f"vmf_logits: {message}"):
+        paco.vmf_logits(**problem)
+
+
+def test_class_means_are_those_of_all_features_so_far(rng):
+    fast = (torch.randn(7, 5), torch.tensor([0, 3, 0, 1, 0, 2, 9]))
+    fast[0][0] = float("nan")  # of a class without features
+    slow = (fast[0].double(), fast[1].clone())
+    for batch in (0, 1, 30):
+        features, labels = torch.randn(batch, 5), torch.randint(7, (batch,))
+        labels[:1] = 0
+        paco.class_mean_update_(*fast, features, labels)
+        reference.class_mean_update_(*slow, features, labels)
+    assert torch.equal(fast[1], slow[1])
+    torch.testing.assert_close(fast[0].double(), slow[0], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("label", [-1, 7])
+def test_a_class_that_there_is_not_is_an_error(label):
+    mean, count = torch.zeros(7, 2), torch.zeros(7, dtype=torch.int64)
+    with pytest.raises(ValueError, match=r"class_mean_update_: labels must lie in \[0, C\)"):
+        paco.class_mean_update_(mean, count, torch.ones(2, 2), torch.tensor([0, label]))
+    assert not mean.any() and not count.any()

@@ -1,6 +1,8 @@
 """tools/convert_reference.py, in this process: it has nothing that outlives it."""
 
 import argparse
+import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,12 @@ import paco.mmpretrain  # noqa: F401  (mends the toolbox's imports)
 # isort: split
 import torch
 from helpers.digits_runs import CONFIGS
-from helpers.reference_layout import CifarResNet, ReferenceModel
+from helpers.reference_layout import (
+    CifarResNet,
+    ProCoCriterion,
+    ProCoReferenceModel,
+    ReferenceModel,
+)
 from mmpretrain import get_model
 
 from paco.mmpretrain import CIFAR100LT
@@ -23,10 +30,10 @@ CONFIG = CONFIGS / "cifar100_lt" / "paco_if100.py"
 def convert(tmp_path):
     """Writes this object to a file and converts that; returns the file that it becomes."""
 
-    def run(checkpoint: object) -> Path:
+    def run(checkpoint: object, config: Path = CONFIG) -> Path:
         source, out = tmp_path / "moco_ckpt.pth.tar", tmp_path / "converted.pth"
         torch.save(checkpoint, source)
-        convert_reference.main([str(CONFIG), str(source), str(out)])
+        convert_reference.main([str(config), str(source), str(out)])
         return out
 
     return run
@@ -77,3 +84,33 @@ def test_only_weights_are_loaded(convert, tmp_path):
     with pytest.raises(SystemExit, match=r"\.tar is no checkpoint .*: Unsupported global: .*Path"):
         convert({"state_dict": {}, "args": Path("a")})
     assert not (tmp_path / "converted.pth").exists()
+
+
+def test_a_checkpoint_of_proco_brings_its_estimates(convert, monkeypatch):
+    """They lie in an object of a class that is not here; nothing of it is run."""
+    config = CONFIGS / "cifar100_lt" / "proco_if100.py"
+    reference = ProCoReferenceModel(CifarResNet(5, 1), 100, 128, hidden=512, cosine=False)
+    criterion = ProCoCriterion(100, 128)
+    module = types.ModuleType("loss.proco")
+    for name in ("ProCoLoss", "EstimatorCV"):
+        setattr(module, name, type(name, (), {"__module__": "loss.proco"}))
+    saved = module.ProCoLoss()
+    for name, estimator in vars(criterion).items():
+        setattr(saved, name, module.EstimatorCV())
+        vars(getattr(saved, name)).update(vars(estimator))
+    monkeypatch.setitem(sys.modules, "loss", types.ModuleType("loss"))
+    monkeypatch.setitem(sys.modules, "loss.proco", module)
+    checkpoint = {
+        "epoch": 200,
+        "arch": "resnet32",
+        "state_dict": {f"module.{k}": v for k, v in reference.state_dict().items()},
+        "criterion_scl": saved,
+    }
+    out = convert(checkpoint, config)
+    model = get_model(str(config), pretrained=str(out))
+    assert torch.equal(model.head.contrast_loss.older_mean, criterion.estimator_old.Ave)
+    assert torch.equal(model.head.contrast_loss.younger_count, criterion.estimator.Amount.long())
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        value, expected = model(images), reference.logits(images)
+    assert (value - expected).abs().max() <= 1e-5 * expected.abs().max()

@@ -1,5 +1,5 @@
-# Two views of 224 x 224 to contrast, beside the classifier's, in the ways of BCL's recipes: without
-# blur, and with or without RandAugment. For a data set that has its own file.
+# Two views of 224 x 224 to contrast, beside the classifier's, in the ways of BCL's and ProCo's
+# recipes: without blur, and with or without RandAugment. For a data set that has its own file.
 jittered_224 = [
     dict(type="NumpyToPIL", to_rgb=True),
     dict(type="torchvision/RandomResizedCrop", size=224),  # scale .08 to 1

@@ -10,6 +10,7 @@
 #include "convert_kernels.h"
 #include "row_kernels.h"
 #include "tile_kernels.h"
+#include "vmf_kernels.h"
 
 namespace paco::cpu {
 namespace {
@@ -65,6 +66,8 @@ const char* capability_name() {
 #define PACO_DOUBLE_ROWS(capability) &capability::double_row_kernels,
 #define PACO_FLOAT_TILES(capability) &capability::float_tile_kernels,
 #define PACO_DOUBLE_TILES(capability) &capability::double_tile_kernels,
+#define PACO_FLOAT_VMF(capability) &capability::float_vmf_kernels,
+#define PACO_DOUBLE_VMF(capability) &capability::double_vmf_kernels,
 #define PACO_CONVERSIONS(capability) &capability::convert_kernels_of_capability,
 #define PACO_PAIRS(capability) &capability::pair_kernels,
 
@@ -83,6 +86,14 @@ const TileKernels<float>& tile_kernels() {
 template <>
 const TileKernels<double>& tile_kernels() {
   return choose({PACO_FOR_EACH_CPU_CAPABILITY(PACO_DOUBLE_TILES)});
+}
+template <>
+const VmfKernels<float>& vmf_kernels() {
+  return choose({PACO_FOR_EACH_CPU_CAPABILITY(PACO_FLOAT_VMF)});
+}
+template <>
+const VmfKernels<double>& vmf_kernels() {
+  return choose({PACO_FOR_EACH_CPU_CAPABILITY(PACO_DOUBLE_VMF)});
 }
 const ConvertKernels& convert_kernels() {
   return choose({PACO_FOR_EACH_CPU_CAPABILITY(PACO_CONVERSIONS)});

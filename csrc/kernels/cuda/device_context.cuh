@@ -175,6 +175,10 @@ class DeviceContext {
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
     return result;
   }
+  PACO_DEVICE static float sqrt(float x) { return sqrtf(x); }
+  PACO_DEVICE static double sqrt(double x) { return ::sqrt(x); }
+  PACO_DEVICE static float log1p(float x) { return log1pf(x); }
+  PACO_DEVICE static double log1p(double x) { return ::log1p(x); }
   PACO_DEVICE uint32_t float_bits(float value) const { return __float_as_uint(value); }
   PACO_DEVICE float bits_to_float(uint32_t bits) const { return __uint_as_float(bits); }
 

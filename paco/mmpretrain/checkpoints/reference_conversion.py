@@ -10,7 +10,7 @@ from torch import Tensor
 from ..models.heads.contrast_head import ContrastHead
 from ..naming import named
 
-__all__ = ["convert_reference_state"]
+__all__ = ["convert_reference_state", "proco_estimates"]
 
 
 class _Layout(NamedTuple):
@@ -43,17 +43,26 @@ _BCL = _Layout(
     },
     training_only=("head.", "head_fc."),
 )
+_PROCO = _Layout(
+    {
+        "encoder.": "backbone.",
+        "head.": "head.projector.",
+        "fc.": "head.centers.",
+        "contrast_loss.": "head.contrast_loss.",
+    },
+    training_only=("head.", "contrast_loss."),
+)
 _CENTERS = ("linear.", "fc.")
-_BCL_SCALE = 30  # of its cosine classifier
+_SCALE = 30  # of the cosine classifiers of BCL and ProCo
 
 
 def convert_reference_state(
     state: Mapping[str, Tensor], model: ImageClassifier
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """The state with which ``model`` computes what the reference's model does.
+    """The state with which ``model`` computes what a reference's model does.
 
-    The reference is github.com/dvlab-research/Parametric-Contrastive-Learning. Its model has an
-    encoder ``encoder_q``, whose ``fc`` is the projector, class centers ``linear`` and a queue
+    PaCo's and GPaCo's is github.com/dvlab-research/Parametric-Contrastive-Learning. The model has
+    an encoder ``encoder_q``, whose ``fc`` is the projector, class centers ``linear`` and a queue
     (``queue``, ``queue_l``, ``queue_ptr``); PaCo's has a key encoder ``encoder_k`` besides. The
     ImageNet backbones are torchvision's; of CIFAR's, ResNet-32 is :class:`SmallImageResNet` and
     ResNet-50 the toolbox's ``ResNet_CIFAR``.
@@ -61,6 +70,10 @@ def convert_reference_state(
     Or it is github.com/FlamieZhu/Balanced-Contrastive-Learning, whose model has an ``encoder``
     (torchvision's), projectors ``head`` and ``head_fc`` and a classifier ``fc``: a cosine with
     scale 30, whose weight lies transposed, or a linear one.
+
+    Or it is github.com/LeapLabTHU/ProCo: the same without ``head_fc``. Its estimates of the classes
+    are not in the ``state_dict``: :func:`proco_estimates` adds them; without them the model's own
+    stay.
 
     A :class:`PaCoClassifier` takes everything, any other classifier backbone and centers.
     The prior is not in a checkpoint of the reference; :class:`ClassCountsHook` sets it as ever.
@@ -82,15 +95,18 @@ def convert_reference_state(
     """
     if all(name.startswith("module.") for name in state):
         state = {name.removeprefix("module."): value for name, value in state.items()}
-    is_bcl = any(name.startswith("head_fc.") for name in state)
-    state, scale = _with_centers_of_ours(state) if is_bcl else (_with_queue_of_ours(state), None)
+    layout = _layout_of(state)
+    scale = None
+    if layout is _PACO:
+        state = _with_queue_of_ours(state)
+    else:
+        state, scale = _with_centers_of_ours(_with_estimates_of_ours(state))
     ours_scale = getattr(getattr(model.head, "centers", None), "scale", None)
     if ours_scale != scale:
         theirs, mine = (
             "linear" if s is None else f"cosines with scale {s:g}" for s in (scale, ours_scale)
         )
         raise ValueError(f"the reference's class centers are {theirs}, and the config's {mine}")
-    layout = _BCL if is_bcl else _PACO
     ours = model.state_dict()
     skipped = layout.unused
     if not isinstance(model.head, ContrastHead):
@@ -107,7 +123,11 @@ def convert_reference_state(
         if state[name].shape != ours[place].shape:
             shapes = [list(tensor.shape) for tensor in (state[name], ours[place])]
             misshapen.append(f"{name} is {shapes[0]} and {place} {shapes[1]}")
-    missing = [name for name in ours.keys() - converted if not name.endswith(".log_prior")]
+    missing = [
+        name
+        for name in ours.keys() - converted
+        if not (name.endswith(".log_prior") or (layout is _PROCO and ".contrast_loss." in name))
+    ]
     complaints = [
         f"{len(names)} {what}: {named(sorted(names))}"
         for what, names in {
@@ -135,13 +155,44 @@ def _place(name: str, layout: _Layout, ours: Mapping[str, Tensor]) -> str | None
     return None
 
 
+def proco_estimates(criterion: object) -> dict[str, Tensor]:
+    """ProCo's estimates of the classes, which its checkpoints have as ``criterion_scl``.
+
+    Args:
+        criterion: The reference's loss, or an object with the same attributes.
+
+    Returns:
+        Tensors to add to the ``state_dict`` that is converted.
+    """
+    estimates = {}
+    for name in ("estimator_old", "estimator"):
+        for statistic in ("Ave", "Amount"):
+            estimates[f"{name}.{statistic}"] = getattr(getattr(criterion, name), statistic)
+    return estimates
+
+
+def _layout_of(state: Mapping[str, Tensor]) -> _Layout:
+    if any(name.startswith("head_fc.") for name in state):
+        return _BCL
+    return _PROCO if "fc.weight" in state else _PACO
+
+
+def _with_estimates_of_ours(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    state = dict(state)
+    for theirs, ours in (("estimator_old", "older"), ("estimator", "younger")):
+        if f"{theirs}.Ave" in state:
+            state[f"contrast_loss.{ours}_mean"] = state.pop(f"{theirs}.Ave").float()
+            state[f"contrast_loss.{ours}_count"] = state.pop(f"{theirs}.Amount").long()
+    return state
+
+
 def _with_centers_of_ours(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], float | None]:
     """The cosine classifier's weight as [C, F], and its scale; None where it is linear."""
     state = dict(state)
     if "fc.bias" in state or "fc.weight" not in state:
         return state, None
     state["fc.weight"] = state["fc.weight"].T.contiguous()
-    return state, _BCL_SCALE
+    return state, _SCALE
 
 
 def _with_queue_of_ours(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

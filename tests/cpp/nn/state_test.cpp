@@ -23,11 +23,14 @@ struct ModulesImpl : torch::nn::Module {
         step(register_module(
             "step",
             TrainingStep(PaCoLoss(PaCoLossOptions{.alpha = 0.05, .temperature = 0.2}),
-                         FeatureQueue(queue_size, dim), ClassCenters(in_features, num_classes)))) {}
+                         FeatureQueue(queue_size, dim), ClassCenters(in_features, num_classes)))),
+        proco(register_module("proco", ProCoLoss(num_classes, dim, 0.1))) {}
 
   torch::Tensor forward(const torch::Tensor& pooled, const torch::Tensor& labels) {
     key->update(query);
-    return step(query(pooled), key(pooled), pooled, labels);
+    const torch::Tensor queries = query(pooled);
+    return step(queries, key(pooled), pooled, labels) +
+           proco(torch::nn::functional::normalize(queries), labels);
   }
 
   State state() const {
@@ -44,6 +47,7 @@ struct ModulesImpl : torch::nn::Module {
   torch::nn::Linear query;
   MomentumEncoder<torch::nn::Linear> key;
   TrainingStep step;
+  ProCoLoss proco;
 };
 TORCH_MODULE(Modules);
 

@@ -2,14 +2,20 @@ import pytest
 import torch
 import torchvision
 from helpers.digits_runs import CONFIGS
-from helpers.reference_layout import BCLReferenceModel, CifarResNet, ReferenceModel
+from helpers.reference_layout import (
+    BCLReferenceModel,
+    CifarResNet,
+    ProCoCriterion,
+    ProCoReferenceModel,
+    ReferenceModel,
+)
 from mmengine.config import Config
 from mmpretrain.models import ImageClassifier
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from paco.mmpretrain import convert_reference_state
+from paco.mmpretrain import convert_reference_state, proco_estimates
 
 NUM_CLASSES, DIM, QUEUE_SIZE = 7, 12, 90
 CIFAR = dict(type="SmallImageResNet", depth=14)
@@ -264,3 +270,55 @@ def test_another_classifier_than_the_checkpoint_s_is_an_error(cosine, scale, mes
     reference = BCLReferenceModel(CifarResNet(2, DIM), NUM_CLASSES, cosine)
     with pytest.raises(ValueError, match=f"class centers {message}"):
         convert_reference_state(reference.state_dict(), bcl_model(scale=scale))
+
+
+# ---- ProCo ---------------------------------------------------------------------------------------
+
+
+def proco_reference(name: str) -> tuple[ProCoReferenceModel, ImageClassifier]:
+    """The reference's model of a recipe of ours, and ours."""
+    model = MODELS.build(Config.fromfile(CONFIGS / f"{name}.py").model).eval()
+    if name.startswith("cifar"):
+        reference = ProCoReferenceModel(CifarResNet(5, 1), 100, 128, hidden=512, cosine=False)
+    else:
+        encoder = torchvision.models.resnet50()
+        reference = ProCoReferenceModel(encoder, 1000, 1024, hidden=2048, cosine=True)
+    return reference, model
+
+
+@pytest.mark.parametrize("name", ["cifar100_lt/proco_if100", "imagenet_lt/proco_r50"])
+@torch.no_grad()
+def test_proco_s_recipes(name):
+    reference, model = proco_reference(name)
+    criterion = ProCoCriterion(*model.head.contrast_loss.older_mean.shape)
+    before = model.state_dict()["head.contrast_loss.older_mean"].clone()
+    state = {f"module.{name}": value for name, value in reference.state_dict().items()}
+    without, _ = convert_reference_state(state, model)
+    assert torch.equal(without["head.contrast_loss.older_mean"], before)
+    state = reference.state_dict() | proco_estimates(criterion)
+    converted, unused = convert_reference_state(state, model)
+    assert unused == []
+    model.load_state_dict(converted)
+    images = torch.randn(3, 3, 64, 64) if name.startswith("imagenet") else torch.randn(3, 3, 32, 32)
+    assert_equal_to_1e_5(model(images), reference.logits(images))
+    (pooled,) = model.extract_feat(images)
+    assert_equal_to_1e_5(model.head.projector(pooled), reference.head(reference.encoder(images)))
+    loss = model.head.contrast_loss
+    assert torch.equal(loss.older_mean, criterion.estimator_old.Ave)
+    assert torch.equal(loss.younger_mean, criterion.estimator.Ave)
+    assert torch.equal(loss.older_count, criterion.estimator_old.Amount.long())
+    assert torch.equal(loss.younger_count, criterion.estimator.Amount.long())
+
+
+def test_a_plain_classifier_takes_proco_s_backbone_and_centers():
+    reference, _ = proco_reference("cifar100_lt/proco_if100")
+    config = dict(type="LinearClsHead", num_classes=100, in_channels=64)
+    neck = dict(type="GlobalAveragePooling")
+    backbone = dict(type="SmallImageResNet", depth=32)
+    model = ImageClassifier(backbone=backbone, neck=neck, head=config).eval()
+    converted, unused = convert_reference_state(reference.state_dict(), model)
+    model.load_state_dict(converted)
+    images = torch.randn(3, 3, 32, 32)
+    with torch.no_grad():
+        assert_equal_to_1e_5(model(images), reference.logits(images))
+    assert unused and all(name.startswith("head.") for name in unused)

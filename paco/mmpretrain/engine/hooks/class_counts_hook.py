@@ -27,7 +27,8 @@ class ClassCountsHook(Hook):
     keeps them. A checkpoint takes its counts along, so that a test does not need the training set.
 
     What would go wrong later, or silently, is refused before the first step: a class without an
-    image beside a prior, a last batch of one image for BatchNorm, an average that takes in a queue.
+    image beside a prior, a last batch of one image for BatchNorm, an average that takes in a queue,
+    a ProCoLoss whose epochs nobody starts.
     """
 
     def __init__(self) -> None:

@@ -7,12 +7,13 @@ from mmengine.runner import Runner
 from mmpretrain.models import ImageClassifier
 from torch import nn
 
-from paco.nn import FeatureQueue
+from paco.nn import FeatureQueue, ProCoLoss
 
 from ...datasets.class_counts import ClassCounts
 from ...models.heads.class_centers_head import ClassCentersHead
 from ...models.heads.contrast_head import ContrastHead
 from ...naming import named
+from .proco_epoch_hook import ProCoEpochHook
 
 __all__ = ["check_training"]
 
@@ -26,6 +27,16 @@ def check_training(runner: Runner, model: ImageClassifier, counts: ClassCounts) 
         _require_queue_left_out_of_averages(runner)
     if any(isinstance(module, ContrastHead) and _has_norm(module.projector) for module in modules):
         _require_last_batch(runner)
+    if any(isinstance(module, ProCoLoss) for module in modules):
+        _require_epochs_to_start(runner)
+
+
+def _require_epochs_to_start(runner: Runner) -> None:
+    if not any(isinstance(hook, ProCoEpochHook) for hook in runner.hooks):
+        raise ValueError(
+            "a ProCoLoss estimates the classes anew in each epoch: add dict(type='ProCoEpochHook') "
+            "to custom_hooks"
+        )
 
 
 def _require_every_class(runner: Runner, counts: ClassCounts) -> None:

@@ -198,6 +198,14 @@ class HostContext {
     return product;
   }
   static float exp2(float x) { return std::exp2(x); }
+  template <typename T>
+  static T sqrt(T x) {
+    return std::sqrt(x);
+  }
+  template <typename T>
+  static T log1p(T x) {
+    return std::log1p(x);
+  }
   static uint32_t float_bits(float value) { return std::bit_cast<uint32_t>(value); }
   static float bits_to_float(uint32_t bits) { return std::bit_cast<float>(bits); }
   static int first_bit(uint32_t bits) { return std::countr_zero(bits); }

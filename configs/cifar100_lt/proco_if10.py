@@ -1,0 +1,3 @@
+_base_ = "./proco_if100.py"
+
+train_dataloader = dict(dataset=dict(imbalance_factor=10))
