@@ -21,6 +21,7 @@ from paco.nn import (
     MomentumEncoder,
     PaCoLoss,
     PixelPaCoLoss,
+    ProCoLoss,
     TrainingStep,
     momentum_update_,
 )
@@ -34,6 +35,7 @@ MODULES = {
     "MomentumEncoder": lambda: MomentumEncoder(nn.Linear(3, 2)),
     "PaCoLoss": lambda: PaCoLoss(0.05, 0.2),
     "PixelPaCoLoss": lambda: PixelPaCoLoss(0.01, 0.07),
+    "ProCoLoss": lambda: ProCoLoss(4, 5, 0.1),
     "TrainingStep": lambda: new_step(),
 }
 # The methods of Python alone; TorchScript takes no module as an argument.

@@ -64,7 +64,7 @@ void add_columns(const at::Tensor& anchors, const Columns& columns, double tempe
   sums.exp_sum.mul_(rescale).add_(pairs.sum(1, true));
   if (exp_rows) sums.exp_rows.mul_(rescale).addmm_(pairs, columns.rows);
   sums.maximum = maximum;
-  sums.positive_rows.add_(columns.match.matmul(columns.rows));
+  sums.positive_rows.add_(columns.match.to(at::kDouble).matmul(columns.rows.to(at::kDouble)));
   sums.positives.add_(columns.match.sum(1, true));
   sums.poison.add_(columns.rows.mul(0).sum());
 }
