@@ -85,7 +85,7 @@ VmfLogitsState vmf_forward_cuda(const VmfLogitsArguments& args, bool features_gr
   const auto concentration = composite::checked_concentration(args).contiguous();
   const auto features = args.features.to(dtype);
   const auto products = features.matmul(args.mean_direction.to(dtype).t()).contiguous();
-  const auto squares = (features / args.temperature).square_().sum(1);
+  const auto squares = features.div(args.temperature).square_().sum(1);
   const VmfLogitsState state = empty_vmf_state(args, features_grad);
   const bool float64 = args.mean_direction.scalar_type() == at::kDouble;
   const cuda::VmfPairsProblem problem{

@@ -210,7 +210,7 @@ def test_slurm_is_asked_for_a_task_on_each_gpu(tmp_path):
     srun = tmp_path / "srun"
     srun.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     srun.chmod(0o755)
-    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    path = os.pathsep.join([str(tmp_path), str(Path(sys.executable).parent), os.environ["PATH"]])
     options = ("debug", "my job", CONFIG, tmp_path / "work", "--amp")
     result = shell("slurm_train.sh", *options, PATH=path, GPUS=4, SRUN_ARGS="--quiet --nice")
     assert result.returncode == 0, result.stderr
