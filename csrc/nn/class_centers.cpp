@@ -58,7 +58,7 @@ torch::Tensor ClassCentersImpl::forward(const torch::Tensor& x) {
 
 torch::Tensor ClassCentersImpl::predict(const torch::Tensor& x,
                                         const std::optional<torch::Tensor>& target_prior) const {
-  const torch::Tensor plain = logits(*this, x, std::nullopt);
+  torch::Tensor plain = logits(*this, x, std::nullopt);
   if (!target_prior) return plain;
   return plain + log_target_prior(*target_prior, weight.size(0)).to(plain.options());
 }

@@ -57,7 +57,7 @@ torch::Tensor pixel_classes(const torch::Tensor& labels, const torch::Tensor& se
                       labels.masked_select(bad)[0].item<int64_t>());
   }
   // Elsewhere the operator finds -1, which no class has; C would pass for an ignored pixel.
-  const torch::Tensor classes = labels.masked_fill(bad, -1).masked_fill(ignored, num_classes);
+  torch::Tensor classes = labels.masked_fill(bad, -1).masked_fill(ignored, num_classes);
   if (classes.sizes().slice(1) == seg_logits.sizes().slice(2)) return classes;
   // In float64, which holds every class: there is no interpolation of integers.
   return torch::upsample_nearest2d(classes.unsqueeze(1).to(torch::kFloat64),
@@ -73,11 +73,12 @@ struct Pixels {
 
 Pixels draw(const torch::Tensor& z, const torch::Tensor& s, const torch::Tensor& y,
             const std::optional<int64_t>& num_pixels) {
-  const Pixels all = {z.flatten(1).t(), s.flatten(1).t(), y.flatten()};
-  if (!num_pixels || *num_pixels >= all.y.size(0)) return all;
+  Pixels all = {z.flatten(1).t(), s.flatten(1).t(), y.flatten()};
+  const int64_t number = num_pixels.value_or(all.y.size(0));
+  if (number >= all.y.size(0)) return all;
   const torch::Tensor drawn =
       torch::randperm(all.y.size(0), torch::dtype(torch::kInt64).device(y.device()))
-          .slice(0, 0, *num_pixels);
+          .slice(/*dim=*/0, /*start=*/0, number);
   return {all.z.index_select(0, drawn), all.s.index_select(0, drawn), all.y.index_select(0, drawn)};
 }
 
@@ -108,6 +109,7 @@ torch::Tensor PixelPaCoLossImpl::forward(const torch::Tensor& embeddings,
   check_pixels(embeddings, seg_logits, labels);
   const torch::Tensor classes = pixel_classes(labels, seg_logits, options.ignore_index);
   std::vector<Pixels> problems;
+  problems.reserve(embeddings.size(0));
   for (int64_t image = 0; image < embeddings.size(0); ++image) {
     problems.push_back(
         draw(embeddings[image], seg_logits[image], classes[image], options.num_pixels));
