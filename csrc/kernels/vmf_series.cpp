@@ -72,8 +72,8 @@ Point point(double nu, double offset, double t) {
   double ratio = (v / (order + v) - 1 / (2 * v) - order / (v * v) * derivative / sum) / v;
   // f_{n-1} = f_n (2n + x^2 f_{n+1} / f_n): both terms are positive, nothing cancels.
   double product = 1;
-  for (double n = order; n > nu + 0.5; --n) {
-    const double factor = 2 * n + x2 * ratio;
+  for (int k = 0; k < static_cast<int>(steps); ++k) {
+    const double factor = 2 * (order - k) + x2 * ratio;
     product *= factor;
     ratio = 1 / factor;
   }

@@ -44,12 +44,12 @@ void run(const char* op, const Kernel& kernel) {
 // which takes as long as the gradient of the center logits does to compute.
 void prefer_huge_pages([[maybe_unused]] const at::Tensor& result) {
 #if defined(__linux__)
-  constexpr uintptr_t kHugePage = 1 << 21;
-  const auto begin = reinterpret_cast<uintptr_t>(result.const_data_ptr());
-  const uintptr_t first = (begin + kHugePage - 1) / kHugePage * kHugePage;
-  const uintptr_t last = (begin + result.nbytes()) / kHugePage * kHugePage;
+  constexpr size_t kHugePage = 1 << 21;
+  auto* const data = static_cast<char*>(result.mutable_data_ptr());
+  const size_t before = (kHugePage - reinterpret_cast<uintptr_t>(data) % kHugePage) % kHugePage;
+  const size_t pages = result.nbytes() > before ? (result.nbytes() - before) / kHugePage : 0;
   // Where it is refused nothing is lost.
-  if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
+  if (pages > 0) madvise(data + before, pages * kHugePage, MADV_HUGEPAGE);
 #endif
 }
 

@@ -33,8 +33,10 @@ class ProCoLoss(nn.Module):
         temperature: T, > 0.
 
     Attributes:
-        older_mean, younger_mean: buffers [C, D], the estimates of m.
-        older_count, younger_count: buffers int64 [C], the features in them.
+        older_mean: buffer [C, D], the estimates of m.
+        younger_mean: the same, of the estimator that replaces it.
+        older_count: buffer int64 [C], the features in ``older_mean``.
+        younger_count: buffer int64 [C], those in ``younger_mean``.
         log_prior: buffer float32 [C], zeros for no prior.
 
     ``half()`` and ``bfloat16()`` leave the buffers in float32.
