@@ -50,13 +50,13 @@ SHAPES = {
     "c1024": Shape(1024, 8192, 128, 8142, 11),
     "d": Shape(4096, 65536, 256, 21841, 5),  # ImageNet-21k
 }
-# Of BCL's recipes.
+# The sizes of BCL's recipes.
 BCL_SHAPES = {
     "cifar": Shape(256, 0, 128, 100, 50),  # CIFAR-100-LT
     "imagenet": Shape(256, 0, 1024, 1000, 20),  # ImageNet-LT
     "inat": Shape(256, 0, 1024, 8142, 11),  # iNaturalist 2018
 }
-# Of the pixels of a segmentation head, all of them anchors and none in a queue: 8,192 of an image,
+# The pixels of a segmentation head, all of them anchors and none in a queue: 8,192 of an image,
 # or all of four images of 512 x 512 at stride 4; ADE20K and COCO-Stuff.
 PIXEL_SHAPES = {
     "pixels150": Shape(4096, 0, 128, 150, 5),

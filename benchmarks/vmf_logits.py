@@ -64,7 +64,7 @@ def make_problem(shape: str) -> Problem:
     return Problem(
         features=unit_rows(batch).requires_grad_(),
         mean_direction=unit_rows(classes),
-        # As far as the published form is exact.
+        # The published form is exact up to here.
         concentration=dim * 10 ** (1.4 * torch.rand(classes, generator=random) - 1),
         grad_logits=torch.randn(batch, classes, generator=random) / batch,
     )

@@ -23,7 +23,7 @@ std::string minor_version(uint64_t major, uint64_t minor) {
 /// Runs before the initializers that register operators. Thrown while a library is loaded, the
 /// error ends the process with its message, unless the code that loads libpaco catches it.
 [[gnu::constructor(101)]] void check_torch_version() {
-  // As TORCH_ABI_VERSION has it: major and minor are the two highest bytes.
+  // TORCH_ABI_VERSION has this form: major and minor are the two highest bytes.
   const uint64_t abi_version = aoti_torch_abi_version();
   const std::string running = minor_version(abi_version >> 56, abi_version >> 48 & 0xff);
   const std::string built_for = minor_version(TORCH_VERSION_MAJOR, TORCH_VERSION_MINOR);

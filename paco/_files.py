@@ -54,6 +54,7 @@ def archive_damage(path: str | os.PathLike[str], largest_text: int | None = None
                         f"{largest_text} is the limit"
                     )
             name = archive.testzip()
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError):
+    # zipfile raises RuntimeError for what it cannot unpack: encrypted, or by an unknown method.
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError):
         return "its zip archive is cut off or overwritten"
     return name and f"{name} in it is not what was written"

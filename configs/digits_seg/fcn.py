@@ -35,7 +35,7 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 val_evaluator = dict(
     type="LongTailIoUMetric",
-    # What tools/count_pixels.py counts in the training split.
+    # The pixels of each class in the training split, counted by tools/count_pixels.py.
     class_pixels=[1045922, 70234, 49962, 40539, 25149, 20553, 13033, 8637, 6842, 4767, 4088],
     few=0.005,
 )

@@ -15,7 +15,7 @@ at::Tensor polynomial(const T (&coefficients)[kTerms], const at::Tensor& u) {
   return sum;
 }
 
-// As in kernels/vmf_element.h, in T.
+// The formula of kernels/vmf_element.h, in T.
 template <typename T>
 VmfLogitsState forward(const VmfLogitsArguments& args, const at::Tensor& concentration,
                        bool features_grad) {

@@ -6,9 +6,9 @@
 
 // The PaCo loss as kernels see it, on the CPU and on CUDA. Symbols are those of ops/paco_loss.h.
 //
-// With class_counts it is the loss of ops/bcl_loss.h: the exponential of pair (i, j) has the weight
-// 1 / (n_{y_j} - 1{y_j = y_i}). Prototypes are then the last rows of features, and no anchors;
-// there are no center logits.
+// The loss with class_counts is that of ops/bcl_loss.h: the exponential of pair (i, j) has the
+// weight 1 / (n_{y_j} - 1{y_j = y_i}). Prototypes are then the last rows of features, and no
+// anchors; there are no center logits.
 namespace paco {
 
 // How far the sum of a row of soft targets may be from 1.

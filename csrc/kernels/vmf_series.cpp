@@ -93,7 +93,7 @@ std::vector<double> fit(const std::vector<double>& values) {
   for (size_t j = 0; j < n; ++j) {
     double coefficient = 0;
     for (size_t k = 0; k < n; ++k) {
-      // Of the whole turn, so that the angle is exact.
+      // The whole turn is taken off in integers, so that the angle is exact.
       const auto angle = static_cast<double>(j * (2 * k + 1) % (4 * n));
       coefficient += values[k] * std::cos(angle * kPi / static_cast<double>(2 * n));
     }

@@ -28,7 +28,7 @@ struct CenterTerms {
   double target = 0;              // sum_c t_ic s_ic
 
   CenterTerms() = default;
-  // Of one anchor, whose target is `targets`, or for null its label, smoothed.
+  // The terms of one anchor; its target is `targets`, or for null its label, smoothed.
   CenterTerms(const T* logits, int64_t num_classes, int64_t label, double smoothing,
               const T* targets) {
     const auto& kernels = row_kernels<T>();

@@ -28,7 +28,7 @@ void update(const ClassMeanProblem& problem, const Threads& threads) {
       const auto added = static_cast<double>(classes.counts[slot]);
       const double share = 1 / (static_cast<double>(count) + added);
       const double* const sum = classes.sum(static_cast<int32_t>(slot));
-      // Of a class without rows so far nothing may be left, a NaN included.
+      // Nothing may be left of a class without rows so far, a NaN included.
       const bool first = count == 0;
       for (int64_t d = 0; d < dim; ++d) {
         mean[d] =

@@ -9,7 +9,7 @@
 // header is seen by those translation units, so it defines no function.
 namespace paco::cpu {
 
-// What the logits of a class have in common, an array of the classes for each.
+// Terms that the logits of a class have in common, an array of the classes for each.
 template <typename T>
 struct VmfClasses {
   T* pull;    // 2 kappa / T: the gain from a unit of z . mu

@@ -5,7 +5,7 @@
 #include "../../platform.h"
 #include "problem.h"
 
-// What the exponential of a pair weighs in the denominator. The kernels of pairs are compiled for
+// The weight of a pair's exponential in the denominator. The kernels of pairs are compiled for
 // each of the two, so that PaCo's pay nothing for BCL's.
 namespace paco::cuda {
 
