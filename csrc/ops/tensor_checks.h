@@ -1,0 +1,40 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <c10/util/Exception.h>
+
+#include <optional>
+
+#include "checks.h"
+
+#define PACO_CHECK(caller, condition, ...) TORCH_CHECK_VALUE(condition, caller, ": ", __VA_ARGS__)
+
+// What the checks of several operators have in common; `caller` begins the message.
+namespace paco {
+
+void check_strided(const char* caller, const char* name, const at::Tensor& tensor);
+// float16, bfloat16, float32 or float64
+void check_dtype(const char* caller, const char* name, const at::Tensor& tensor);
+void check_int64(const char* caller, const char* name, const at::Tensor& tensor);
+void check_device(const char* caller, const char* name, const at::Tensor& tensor,
+                  const char* other_name, const at::Tensor& other);
+
+// No two numbers of a tensor that is written may share memory, as those of an expanded one do.
+void check_no_overlap(const char* caller, const char* name, const at::Tensor& tensor);
+
+void check_positive(const char* caller, const char* name, double value);
+void check_not_negative(const char* caller, const char* name, double value);
+// Kernels compute with this number in the dtype of the sums, where it must not vanish, and its
+// products with the number of rows not overflow.
+void check_computable(const char* caller, const char* name, double value, c10::ScalarType dtype);
+
+// The arguments that several losses have.
+void check_features(const char* caller, const at::Tensor& features);
+void check_labels(const char* caller, const char* name, const at::Tensor& labels,
+                  const char* rows_name, const at::Tensor& rows);
+void check_queue(const char* caller, const at::Tensor& features,
+                 const std::optional<at::Tensor>& queue,
+                 const std::optional<at::Tensor>& queue_labels,
+                 const std::optional<at::Tensor>& num_valid);
+
+}  // namespace paco
