@@ -167,6 +167,8 @@ class PackagedRecipes(build_py):
     """
 
     def run(self) -> None:
+        if not self.editable_mode:  # files that an earlier build left, and that are gone since
+            shutil.rmtree(Path(self.build_lib, "paco"), ignore_errors=True)
         super().run()
         recipes = Path(self.build_lib, "paco", ".mim", "configs")
         if self.editable_mode or not recipes.exists():

@@ -14,10 +14,31 @@ __all__ = ["apply"]
 
 
 def apply() -> None:
-    """Makes torchvision importable and mmengine's checkpoints loadable."""
+    """Mends the import of torchvision, the loading of checkpoints and averages of queues."""
     from paco import torchvision_compat  # noqa: F401  (mends it as it is imported)
 
     _allow_mmengine_checkpoints()
+    _refuse_averages_of_queues()
+
+
+def _refuse_averages_of_queues() -> None:
+    """Lets an EMAHook with ``update_buffers`` refuse a model that has a queue of features."""
+    from mmengine.hooks import EMAHook
+
+    from paco.nn import FeatureQueue
+
+    def before_run(hook: EMAHook, runner) -> None:
+        modules = runner.model.modules()
+        if hook.ema_cfg.get("update_buffers") and any(isinstance(m, FeatureQueue) for m in modules):
+            raise ValueError(
+                "EMAHook: update_buffers must be False: it would average the rows of the queue, "
+                "and leave their labels behind"
+            )
+        start(hook, runner)
+
+    start = EMAHook.before_run
+    if start.__module__ != __name__:  # once
+        EMAHook.before_run = before_run
 
 
 def _allow_mmengine_checkpoints() -> None:

@@ -2,12 +2,11 @@
 
 import torch
 from mmengine.dataset import InfiniteSampler
-from mmengine.hooks import EMAHook
 from mmengine.runner import Runner
 from mmpretrain.models import ImageClassifier
 from torch import nn
 
-from paco.nn import FeatureQueue, ProCoLoss
+from paco.nn import ProCoLoss
 
 from ...datasets.class_counts import ClassCounts
 from ...models.heads.class_centers_head import ClassCentersHead
@@ -23,8 +22,6 @@ def check_training(runner: Runner, model: ImageClassifier, counts: ClassCounts) 
     modules = list(model.modules())
     if any(isinstance(module, ClassCentersHead) and module.prior for module in modules):
         _require_every_class(runner, counts)
-    if any(isinstance(module, FeatureQueue) for module in modules):
-        _require_queue_left_out_of_averages(runner)
     if any(isinstance(module, ContrastHead) and _has_norm(module.projector) for module in modules):
         _require_last_batch(runner)
     if any(isinstance(module, ProCoLoss) for module in modules):
@@ -49,15 +46,6 @@ def _require_every_class(runner: Runner, counts: ClassCounts) -> None:
             f"{named([f'{c} ({classes[c]})' for c in empty])}; a prior drives their logits out of "
             "reach: leave the classes out, or set prior=False in the head"
         )
-
-
-def _require_queue_left_out_of_averages(runner: Runner) -> None:
-    for hook in runner.hooks:
-        if isinstance(hook, EMAHook) and hook.ema_cfg.get("update_buffers"):
-            raise ValueError(
-                "EMAHook: update_buffers must be False: it would average the rows of the queue, "
-                "and leave their labels behind"
-            )
 
 
 def _require_last_batch(runner: Runner) -> None:

@@ -1,9 +1,11 @@
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
 from helpers.modules import saved_and_loaded
 from helpers.segmentation import HEADS, batch, build, labels_of, segmentor, total
+from mmengine.hooks import EMAHook
 from mmengine.runner import load_checkpoint, save_checkpoint
 from torch.nn import functional as F
 
@@ -219,3 +221,12 @@ def test_contrast_of_known_rows_is_the_reference():
     )
     newest = queue.features[:4]  # of the second call, which wrapped around
     assert (torch.cdist(newest, rows).amin(1) < 1e-3).all()
+
+
+def test_an_average_of_the_queue_of_pixels_is_refused():
+    averages = EMAHook(update_buffers=True)
+    with_queue = build(segmentor("FCNHead", contrast=dict(queue_size=64)))
+    with pytest.raises(ValueError, match="update_buffers must be False"):
+        averages.before_run(SimpleNamespace(model=with_queue))
+    EMAHook().before_run(SimpleNamespace(model=with_queue))
+    averages.before_run(SimpleNamespace(model=build(segmentor("FCNHead", contrast={}))))
