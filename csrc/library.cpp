@@ -48,6 +48,39 @@ TORCH_LIBRARY(paco, m) {
       "bool center_logits_grad, Tensor? class_counts=None) -> "
       "(Tensor grad_features, Tensor grad_center_logits)");
 
+  // The loss in two halves, for columns that are shared out among processes; paco.distributed joins
+  // them. The anchors [A, D] are those of all processes, anchor_rows [A] says which row of features
+  // an anchor is, or -1, and an anchor is no pair of its own. center_logits are those of the
+  // anchors among features, which are its first rows; or, with num_classes, those of all anchors
+  // and of the classes from first_class on. The record of the columns that are here:
+  //   sums  [A, 6]     max_j p_ij, sum_j exp(p_ij - max), the same two of s_ic, sum_c t_ic s_ic,
+  //                    |P(i)|; float64
+  //   rows  [A, R, D]  sum_{P(i)} z_j and, with features_grad, sum_j exp(p_ij - max) z_j
+  m.def(
+      "paco_loss_partial(Tensor anchors, Tensor anchor_labels, Tensor anchor_rows, "
+      "Tensor features, Tensor labels, Tensor? center_logits, Tensor? queue, "
+      "Tensor? queue_labels, Tensor? num_valid, SymInt first_class, SymInt? num_classes, "
+      "float gamma, float label_smoothing, Tensor? soft_targets, float alpha, float temperature, "
+      "bool features_grad) -> (Tensor sums, Tensor rows)");
+
+  // The losses l_i of some anchors from the records of S shares, times their weights; the rest as
+  // of paco_loss_forward. Without centers beta is to be 0.
+  m.def(
+      "paco_loss_combine(Tensor sums, Tensor rows, Tensor anchors, Tensor? anchor_weight, "
+      "float beta, float gamma, float? base_temperature, float alpha, float temperature) -> "
+      "(Tensor losses, Tensor log_partition, Tensor pair_weight, Tensor anchor_grad)");
+
+  // The gradients to the columns of paco_loss_partial that are no queue, from those to the losses
+  // of all anchors, without weights; anchor_grad is that of the anchors among features.
+  m.def(
+      "paco_loss_partial_backward(Tensor grad_losses, Tensor anchors, Tensor anchor_labels, "
+      "Tensor anchor_rows, Tensor features, Tensor labels, Tensor? center_logits, "
+      "SymInt first_class, SymInt? num_classes, Tensor log_partition, Tensor pair_weight, "
+      "Tensor anchor_grad, float beta, float gamma, float? base_temperature, "
+      "float label_smoothing, Tensor? soft_targets, float alpha, float temperature, "
+      "bool features_grad, bool center_logits_grad) -> "
+      "(Tensor grad_features, Tensor grad_center_logits)");
+
   // Logits of the class centers, the class prior added. See ops/center_logits.h.
   m.def(
       "center_logits(Tensor x, Tensor weight, Tensor? bias=None, Tensor? log_prior=None, "

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.problems import SEED
-from helpers.processes import two_processes
+from helpers.processes import processes
 
 import paco
 
@@ -56,7 +56,14 @@ def device(request: pytest.FixtureRequest) -> torch.device:
 @pytest.fixture(scope="session")
 def on_two_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., list]]:
     """Calls ``function(rank, *arguments)`` on each of two ranks and lists what they return."""
-    with two_processes(tmp_path_factory.mktemp("group") / "rendezvous") as call:
+    with processes(tmp_path_factory.mktemp("group") / "rendezvous") as call:
+        yield call
+
+
+@pytest.fixture(scope="session")
+def on_three_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., list]]:
+    """The same on each of three."""
+    with processes(tmp_path_factory.mktemp("group") / "rendezvous", 3) as call:
         yield call
 
 

@@ -13,11 +13,14 @@ import paco  # noqa: F401  (loads the operators)
 
 SCHEMAS = (Path(__file__).parent / "data" / "schemas.txt").read_text().splitlines()
 # How the backward pass works is nobody's business but Autograd's, and no saved file asks for the
-# build, of which a release may tell more.
+# build, of which a release may tell more. The halves of the loss are paco.distributed's.
 PRIVATE = {
     "paco::build_info",
     "paco::paco_loss_backward",
+    "paco::paco_loss_combine",
     "paco::paco_loss_forward",
+    "paco::paco_loss_partial",
+    "paco::paco_loss_partial_backward",
     "paco::vmf_logits_backward",
     "paco::vmf_logits_forward",
 }

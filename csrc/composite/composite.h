@@ -5,6 +5,7 @@
 #include "../ops/center_logits_arguments.h"
 #include "../ops/class_mean_update_arguments.h"
 #include "../ops/paco_loss_arguments.h"
+#include "../ops/paco_loss_partial_arguments.h"
 #include "../ops/queue_enqueue_arguments.h"
 #include "../ops/vmf_logits_arguments.h"
 
@@ -15,6 +16,11 @@ namespace paco::composite {
 // rescaling of online softmax, so the largest temporary is [A, tile]. Nothing waits for the device.
 PaCoLossState paco_loss_forward(const PaCoLossArguments& args, bool features_grad);
 PaCoLossInputGradients paco_loss_backward(const PaCoLossBackwardArguments& args);
+
+// Both are made of these, over one share.
+PaCoLossRecord paco_loss_partial(const PaCoLossPartialArguments& args, bool features_grad);
+PaCoLossCombined paco_loss_combine(const PaCoLossCombineArguments& args);
+PaCoLossInputGradients paco_loss_partial_backward(const PaCoLossPartialBackwardArguments& args);
 
 // That rows are >= 0 and sum to 1, on a device without waiting for it.
 void check_soft_targets(const at::Tensor& targets);

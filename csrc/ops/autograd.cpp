@@ -195,6 +195,10 @@ TORCH_LIBRARY_IMPL(paco, Autograd, m) {
   // silently wrong, into an error.
   m.impl("paco_loss_forward", torch::autograd::autogradNotImplementedFallback());
   m.impl("paco_loss_backward", torch::autograd::autogradNotImplementedFallback());
+  // paco.distributed has the derivative of these, because it takes more than one process.
+  m.impl("paco_loss_partial", torch::autograd::autogradNotImplementedFallback());
+  m.impl("paco_loss_combine", torch::autograd::autogradNotImplementedFallback());
+  m.impl("paco_loss_partial_backward", torch::autograd::autogradNotImplementedFallback());
   m.impl("queue_enqueue_", TORCH_FN(paco::enqueue_autograd));
   m.impl("vmf_logits", TORCH_FN(paco::vmf_logits_adaptor<paco::vmf_autograd>));
   m.impl("vmf_logits_forward", torch::autograd::autogradNotImplementedFallback());

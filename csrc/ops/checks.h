@@ -17,12 +17,18 @@ struct CenterLogitsArguments;
 struct ClassMeanUpdateArguments;
 struct PaCoLossArguments;
 struct PaCoLossBackwardArguments;
+struct PaCoLossCombineArguments;
+struct PaCoLossPartialArguments;
+struct PaCoLossPartialBackwardArguments;
 struct QueueEnqueueArguments;
 struct VmfLogitsArguments;
 struct VmfLogitsBackwardArguments;
 
 void check_paco_loss(const PaCoLossArguments& args);
 void check_paco_loss_backward(const PaCoLossBackwardArguments& args);
+void check_paco_loss_partial(const PaCoLossPartialArguments& args);
+void check_paco_loss_combine(const PaCoLossCombineArguments& args);
+void check_paco_loss_partial_backward(const PaCoLossPartialBackwardArguments& args);
 void check_bcl_loss(const BCLLossArguments& args);
 void check_center_logits(const CenterLogitsArguments& args);
 void check_queue_enqueue(const QueueEnqueueArguments& args);

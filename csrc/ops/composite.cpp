@@ -14,6 +14,7 @@
 #include "center_logits_arguments.h"
 #include "class_mean_update_arguments.h"
 #include "paco_loss_arguments.h"
+#include "paco_loss_partial_arguments.h"
 #include "queue_enqueue_arguments.h"
 #include "vmf_logits_arguments.h"
 
@@ -56,6 +57,10 @@ TORCH_LIBRARY_IMPL(paco, CompositeExplicitAutograd, m) {
   m.impl("paco_loss_forward", TORCH_FN(paco::forward_adaptor<paco::composite::paco_loss_forward>));
   m.impl("paco_loss_backward",
          TORCH_FN(paco::backward_adaptor<paco::composite::paco_loss_backward>));
+  m.impl("paco_loss_partial", TORCH_FN(paco::partial_adaptor<paco::composite::paco_loss_partial>));
+  m.impl("paco_loss_combine", TORCH_FN(paco::combine_adaptor<paco::composite::paco_loss_combine>));
+  m.impl("paco_loss_partial_backward",
+         TORCH_FN(paco::partial_backward_adaptor<paco::composite::paco_loss_partial_backward>));
   m.impl("queue_enqueue_", TORCH_FN(paco::queue_enqueue_adaptor<paco::composite::queue_enqueue_>));
   m.impl("vmf_logits", TORCH_FN(paco::vmf_logits_adaptor<paco::vmf_without_grad>));
   m.impl("vmf_logits_forward",

@@ -17,6 +17,7 @@
 #include "../kernels/cpu/vmf_logits.h"
 #include "class_mean_update_arguments.h"
 #include "paco_loss_arguments.h"
+#include "paco_loss_partial_arguments.h"
 #include "queue_enqueue_arguments.h"
 #include "vmf_logits_arguments.h"
 
@@ -70,6 +71,49 @@ PaCoLossInputGradients backward_cpu(const PaCoLossBackwardArguments& args) {
   return result;
 }
 
+PaCoLossRecord partial_cpu(const PaCoLossPartialArguments& args, bool features_grad) {
+  const DensePaCoLoss dense(args);
+  const PaCoLossRecord record = empty_record(args, features_grad);
+  run("paco_loss_partial", [&] {
+    void* const sums = record.sums.mutable_data_ptr();
+    cpu::paco_loss_partial(dense.problem,
+                           {.sums = static_cast<PaCoLossSums*>(sums),
+                            .rows = record.rows.mutable_data_ptr(),
+                            .num_shares = 1,
+                            .has_exp_rows = features_grad},
+                           torch_threads());
+  });
+  return record;
+}
+
+PaCoLossCombined combine_cpu(const PaCoLossCombineArguments& args) {
+  DensePaCoLoss dense(args);
+  const PaCoLossRecords shares = dense.records(args);
+  const PaCoLossCombined result = empty_combined(args);
+  const bool wants_grad = shares.has_exp_rows;
+  run("paco_loss_combine", [&] {
+    cpu::paco_loss_combine(
+        dense.problem, shares,
+        {.loss = nullptr,
+         .log_partition = result.log_partition.mutable_data_ptr<double>(),
+         .pair_weight = result.pair_weight.mutable_data_ptr(),
+         .anchor_grad = wants_grad ? result.anchor_grad.mutable_data_ptr() : nullptr,
+         .losses = result.losses.mutable_data_ptr<double>()},
+        torch_threads());
+  });
+  return result;
+}
+
+PaCoLossInputGradients partial_backward_cpu(const PaCoLossPartialBackwardArguments& args) {
+  DensePaCoLoss dense(args.share);
+  const PaCoLossInputGradients result = empty_partial_gradients(args);
+  prefer_huge_pages(result.center_logits);
+  const PaCoLossGradients gradients = dense.gradients(args, result);
+  run("paco_loss_partial",
+      [&] { cpu::paco_loss_backward(dense.problem, gradients, torch_threads()); });
+  return result;
+}
+
 void enqueue_cpu(const QueueEnqueueArguments& args) {
   run("queue_enqueue_", [&] { cpu::queue_enqueue(queue_enqueue_problem(args), torch_threads()); });
 }
@@ -111,6 +155,10 @@ void class_mean_update_cpu(const ClassMeanUpdateArguments& args) {
 TORCH_LIBRARY_IMPL(paco, CPU, m) {
   m.impl("paco_loss_forward", TORCH_FN(paco::forward_adaptor<paco::forward_cpu>));
   m.impl("paco_loss_backward", TORCH_FN(paco::backward_adaptor<paco::backward_cpu>));
+  m.impl("paco_loss_partial", TORCH_FN(paco::partial_adaptor<paco::partial_cpu>));
+  m.impl("paco_loss_combine", TORCH_FN(paco::combine_adaptor<paco::combine_cpu>));
+  m.impl("paco_loss_partial_backward",
+         TORCH_FN(paco::partial_backward_adaptor<paco::partial_backward_cpu>));
   m.impl("queue_enqueue_", TORCH_FN(paco::queue_enqueue_adaptor<paco::enqueue_cpu>));
   m.impl("vmf_logits_forward", TORCH_FN(paco::vmf_forward_adaptor<paco::vmf_forward_cpu>));
   m.impl("vmf_logits_backward", TORCH_FN(paco::vmf_backward_adaptor<paco::vmf_backward_cpu>));

@@ -5,6 +5,7 @@
 
 #include "class_mean_update_arguments.h"
 #include "paco_loss_arguments.h"
+#include "paco_loss_partial_arguments.h"
 #include "queue_enqueue_arguments.h"
 #include "vmf_logits_arguments.h"
 
@@ -26,6 +27,10 @@ at::Tensor vmf_backward_meta(const VmfLogitsBackwardArguments& args) {
 TORCH_LIBRARY_IMPL(paco, Meta, m) {
   m.impl("paco_loss_forward", TORCH_FN(paco::forward_adaptor<paco::empty_state>));
   m.impl("paco_loss_backward", TORCH_FN(paco::backward_adaptor<paco::empty_gradients>));
+  m.impl("paco_loss_partial", TORCH_FN(paco::partial_adaptor<paco::empty_record>));
+  m.impl("paco_loss_combine", TORCH_FN(paco::combine_adaptor<paco::empty_combined>));
+  m.impl("paco_loss_partial_backward",
+         TORCH_FN(paco::partial_backward_adaptor<paco::empty_partial_gradients>));
   m.impl("queue_enqueue_", TORCH_FN(paco::queue_enqueue_adaptor<paco::enqueue_meta>));
   m.impl("vmf_logits_forward", TORCH_FN(paco::vmf_forward_adaptor<paco::empty_vmf_state>));
   m.impl("vmf_logits_backward", TORCH_FN(paco::vmf_backward_adaptor<paco::vmf_backward_meta>));

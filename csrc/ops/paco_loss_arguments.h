@@ -168,22 +168,34 @@ std::tuple<at::Tensor, at::Tensor> backward_adaptor(
 // Where a forward pass writes.
 PaCoLossOutput output_of(const PaCoLossState& state);
 
+struct PaCoLossCombineArguments;
+struct PaCoLossPartialArguments;
+struct PaCoLossPartialBackwardArguments;
+
 // From the struct to plain pointers: arguments as kernels take them. Owns what had to be copied to
 // be dense or of the right dtype, so it outlives the kernels' calls.
 class DensePaCoLoss {
  public:
   explicit DensePaCoLoss(const PaCoLossArguments& args);
   explicit DensePaCoLoss(const PaCoLossBackwardArguments& args);
+  explicit DensePaCoLoss(const PaCoLossPartialArguments& args);
+  explicit DensePaCoLoss(const PaCoLossCombineArguments& args);
 
   PaCoLossProblem problem;
 
   // What the backward pass reads and writes besides; `args` are those of the constructor.
   PaCoLossGradients gradients(const PaCoLossBackwardArguments& args,
                               const PaCoLossInputGradients& result);
+  PaCoLossGradients gradients(const PaCoLossPartialBackwardArguments& args,
+                              const PaCoLossInputGradients& result);
+  PaCoLossRecords records(const PaCoLossCombineArguments& args);
 
  private:
   at::Tensor keep(at::Tensor tensor) { return kept_.emplace_back(std::move(tensor)); }
   const int64_t* labels(const at::Tensor& tensor);
+  void set_queue(const OptionalTensor& queue, const OptionalTensor& queue_labels,
+                 const OptionalTensor& num_valid);
+  void set_options(const PaCoLossOptions& options);
   // Sets the part of the problem that both passes read.
   void set_anchors(const at::Tensor& features, const at::Tensor& labels,
                    const OptionalTensor& center_logits, const OptionalTensor& anchor_weight,

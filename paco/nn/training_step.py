@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..distributed import gather_rows
+from ..distributed.rows import gather_rows
 from .class_centers import ClassCenters
 from .feature_queue import FeatureQueue
 

@@ -1,10 +1,12 @@
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
 #include <sstream>
 #include <string>
+#include <vector>
 
 #include "../argument_error.h"
 #include "../paco_loss_problem.h"
@@ -21,8 +23,8 @@ template <typename... Words>
 // Labels are any numbers >= 0 where no number of classes is known.
 inline void check_labels(const char* name, const int64_t* labels, int64_t size,
                          const PaCoLossProblem& problem) {
-  const bool bounded = problem.num_classes > 0;
-  const int64_t end = bounded ? problem.num_classes : std::numeric_limits<int64_t>::max();
+  const bool bounded = problem.label_range() > 0;
+  const int64_t end = bounded ? problem.label_range() : std::numeric_limits<int64_t>::max();
   for (int64_t j = 0; j < size; ++j) {
     if (labels[j] >= 0 && labels[j] < end) continue;
     refuse(name, " must lie in [0, C), got ", labels[j], " at ", j,
@@ -33,7 +35,10 @@ inline void check_labels(const char* name, const int64_t* labels, int64_t size,
 // NaN is let through: it gives NaN in the loss.
 template <typename T>
 void check_soft_targets(const PaCoLossProblem& problem) {
-  for (int64_t i = 0; i < problem.num_anchors; ++i) {
+  const bool all_classes = !problem.share.has_class_share;
+  for (int64_t anchor = 0; anchor < problem.num_anchors; ++anchor) {
+    const int64_t i = problem.center_row_of(anchor);
+    if (i < 0) continue;
     const T* const targets = static_cast<const T*>(problem.soft_targets) + i * problem.num_classes;
     double sum = 0;
     T smallest = 0;
@@ -42,15 +47,55 @@ void check_soft_targets(const PaCoLossProblem& problem) {
       smallest = targets[c] < smallest ? targets[c] : smallest;
     }
     if (smallest < 0) refuse("soft_targets must be >= 0, got ", smallest, " in row ", i);
-    if (std::abs(sum - 1) > kSoftTargetTolerance) {
+    if (all_classes ? std::abs(sum - 1) > kSoftTargetTolerance : sum > 1 + kSoftTargetTolerance) {
       refuse("soft_targets must have rows that sum to 1, got ", sum, " in row ", i);
     }
+  }
+}
+
+// A row is one anchor at most, and has its row of center logits where those are not of a share of
+// the classes.
+inline void check_anchor_rows(const PaCoLossProblem& problem) {
+  const PaCoLossShare& share = problem.share;
+  std::vector<bool> taken(problem.num_rows);
+  int64_t own = 0;
+  int64_t end = 0;
+  for (int64_t i = 0; i < problem.num_anchors; ++i) {
+    const int64_t row = problem.row_of(i);
+    if (row == -1) continue;
+    if (row < -1 || row >= problem.num_rows) {
+      refuse("anchor_rows must lie between -1 and the rows of features, ", problem.num_rows,
+             ", got ", row, " at ", i);
+    }
+    if (taken[row]) refuse("anchor_rows must name a row once, got ", row, " again at ", i);
+    taken[row] = true;
+    ++own;
+    end = std::max(end, row + 1);
+  }
+  const bool by_row = problem.num_classes > 0 && problem.class_counts == nullptr &&
+                      !share.has_class_share;
+  if (by_row && (own != share.center_rows || end != own)) {
+    refuse("center_logits must have one row for each anchor among the first rows of features, got ",
+           share.center_rows, " with ", own, " anchors there");
+  }
+}
+
+// NaN is let through: it gives NaN in the loss.
+template <typename T>
+void check_anchor_weight(const PaCoLossProblem& problem) {
+  const auto* const weights = static_cast<const T*>(problem.anchor_weight);
+  for (int64_t i = 0; weights != nullptr && i < problem.num_anchors; ++i) {
+    if (weights[i] < 0) refuse("anchor_weight must be >= 0, got ", weights[i], " at ", i);
   }
 }
 
 template <typename T>
 void check_values(const PaCoLossProblem& problem) {
   check_labels("labels", problem.labels, problem.num_rows, problem);
+  if (problem.share.anchors != nullptr) {
+    check_labels("anchor_labels", problem.share.anchor_labels, problem.num_anchors, problem);
+    check_anchor_rows(problem);
+  }
   if (problem.queue != nullptr) {
     const int64_t valid = problem.num_valid == nullptr ? problem.queue_rows : *problem.num_valid;
     if (valid < 0 || valid > problem.queue_rows) {
@@ -59,12 +104,7 @@ void check_values(const PaCoLossProblem& problem) {
     }
     check_labels("queue_labels", problem.queue_labels, valid, problem);
   }
-  if (problem.anchor_weight != nullptr) {
-    const auto* const weights = static_cast<const T*>(problem.anchor_weight);
-    for (int64_t i = 0; i < problem.num_anchors; ++i) {
-      if (weights[i] < 0) refuse("anchor_weight must be >= 0, got ", weights[i], " at ", i);
-    }
-  }
+  check_anchor_weight<T>(problem);
   if (problem.soft_targets != nullptr) check_soft_targets<T>(problem);
 }
 

@@ -18,7 +18,7 @@ constexpr int64_t kTileColumns = 256;
 struct Segment {
   Rows rows;
   const int64_t* labels;
-  bool holds_anchors;  // row i is anchor i
+  bool holds_anchors;  // anchors may be among its rows
 };
 
 struct Tile {
@@ -32,6 +32,12 @@ struct Tile {
 
 inline Rows feature_rows(const PaCoLossProblem& problem) {
   return {problem.features, problem.type, problem.num_rows, problem.dim, problem.dim};
+}
+
+inline Rows anchor_matrix(const PaCoLossProblem& problem) {
+  const void* const anchors = problem.share.anchors;
+  return {anchors != nullptr ? anchors : problem.features, problem.type, problem.num_anchors,
+          problem.dim, problem.dim};
 }
 
 inline std::vector<Segment> column_segments(const PaCoLossProblem& problem) {

@@ -16,7 +16,16 @@ namespace paco::cpu {
 void paco_loss_forward(const PaCoLossProblem& problem, const PaCoLossOutput& output,
                        const Threads& threads);
 
-// The same for the backward pass.
+// Its two halves, where the columns are shared out among processes: what the columns of a share,
+// which may be none, leave of the anchors, and what comes of the records of all shares. Without a
+// loss, and with losses, in the output; the problem of the latter has anchors, their weights and
+// options alone, and a beta of 0 without centers.
+void paco_loss_partial(const PaCoLossProblem& problem, const PaCoLossRecords& record,
+                       const Threads& threads);
+void paco_loss_combine(const PaCoLossProblem& problem, const PaCoLossRecords& shares,
+                       const PaCoLossOutput& output, const Threads& threads);
+
+// The same for the backward pass, of one share or of all there is.
 void paco_loss_backward(const PaCoLossProblem& problem, const PaCoLossGradients& gradients,
                         const Threads& threads);
 

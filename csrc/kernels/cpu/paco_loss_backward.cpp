@@ -11,8 +11,7 @@ template <typename T>
 void backward(const PaCoLossProblem& problem, const PaCoLossGradients& gradients,
               const Threads& threads) {
   check_values<T>(problem);
-  const std::vector<T> scales = anchor_scales(problem, *static_cast<const T*>(gradients.grad_loss),
-                                              static_cast<const T*>(gradients.pair_weight));
+  const std::vector<T> scales = anchor_scales<T>(problem, gradients);
   if (gradients.grad_features != nullptr) feature_gradient(problem, scales, gradients, threads);
   if (gradients.grad_center_logits != nullptr) center_gradient(problem, scales, gradients, threads);
 }

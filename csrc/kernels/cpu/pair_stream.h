@@ -36,7 +36,9 @@ class PairStream {
   // `rows`, [A, D], receives sum_j exp(p_ij - maximum) z_j; null where no gradient is needed.
   PairStream(const PaCoLossProblem& problem, const std::vector<Segment>& segments, T* rows,
              const Threads& threads)
-      : num_anchors_(problem.num_anchors),
+      : problem_(problem),
+        anchors_(anchor_matrix(problem)),
+        num_anchors_(problem.num_anchors),
         dim_(problem.dim),
         temperature_(static_cast<T>(problem.temperature)),
         class_counts_(problem.class_counts),
@@ -46,8 +48,8 @@ class PairStream {
     group_ = std::max(divide_up(num_anchors_, threads.count), kAnchorBlock);
     const int64_t groups = divide_up(num_anchors_, group_);
     // A column less than the lanes of a register is not worth a thread.
-    splits_ =
-        std::clamp<int64_t>(divide_up(threads.count, groups), 1, divide_up(num_columns_, kLanes));
+    splits_ = std::clamp<int64_t>(divide_up(threads.count, groups), 1,
+                                  std::max<int64_t>(divide_up(num_columns_, kLanes), 1));
     maximum_.assign(splits_ * num_anchors_, kNoPair<T>);
     exp_sum_.assign(splits_ * num_anchors_, 0);
     // Split 0 adds into `rows` itself.
@@ -97,7 +99,7 @@ class PairStream {
     std::vector<Lanes<typename Products::Number>> blocks;
     for (int64_t i = first_anchor; i < last_anchor; i += kAnchorBlock) {
       const int64_t size = std::min(kAnchorBlock, last_anchor - i);
-      blocks.push_back(Products::lanes(segments_[0].rows.narrow(i, size)));
+      blocks.push_back(Products::lanes(anchors_.narrow(i, size)));
     }
     Products products;
     std::vector<RowFactor<T>> factors;
@@ -135,10 +137,9 @@ class PairStream {
     // sum has been taken.
     const auto for_each_self = [&](const auto& visit) {
       if (!tile.segment->holds_anchors) return;
-      const int64_t begin = std::max(first_anchor, tile.begin);
-      const int64_t end = std::min(first_anchor + size, tile.begin + tile.size);
-      for (int64_t k = begin; k < end; ++k) {
-        visit(k - tile.begin, k - first_anchor);
+      for (int64_t lane = 0; lane < size; ++lane) {
+        const int64_t row = problem_.row_of(first_anchor + lane) - tile.begin;
+        if (row >= 0 && row < tile.size) visit(row, lane);
       }
     };
     for_each_self([&](int64_t row, int64_t lane) {
@@ -155,7 +156,7 @@ class PairStream {
       exponential = 0;
     });
     if (class_counts_ != nullptr) {
-      const auto labels = lane_labels<kAnchorBlock>(segments_[0].labels + first_anchor, size);
+      const auto labels = lane_labels<kAnchorBlock>(problem_.labels_of_anchors() + first_anchor, size);
       kernels.lane_weigh(logits, stride, tile.size, lanes.width(), factors.data(), labels.data(),
                          tile_sum.data());
     }
@@ -175,6 +176,8 @@ class PairStream {
     products.weigh_rows(rows, size, /*accumulate=*/!first_tile);
   }
 
+  const PaCoLossProblem& problem_;
+  Rows anchors_;
   int64_t num_anchors_;
   int64_t dim_;
   T temperature_;

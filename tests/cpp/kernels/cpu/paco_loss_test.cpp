@@ -214,6 +214,47 @@ Result run(const Problem& p, const Threads& threads = test_threads<3>()) {
   return p.plain.type == ElementType::kFloat64 ? run<double>(p, threads) : run<float>(p, threads);
 }
 
+/// The loss from two shares of the columns: rows and centers, and the queue.
+template <typename T>
+double loss_of_shares(const Problem& p) {
+  const PaCoLossProblem& q = p.plain;
+  std::vector<int64_t> rows(q.num_anchors);
+  std::iota(rows.begin(), rows.end(), 0);
+  const std::vector<int64_t> none(q.num_anchors, -1);
+  PaCoLossProblem with_rows = q;
+  with_rows.queue = nullptr;
+  with_rows.num_valid = nullptr;
+  with_rows.share = {.anchors = q.features,
+                     .anchor_labels = q.labels,
+                     .anchor_rows = rows.data(),
+                     .center_rows = q.center_logits == nullptr ? 0 : q.num_anchors};
+  PaCoLossProblem with_queue = q;
+  with_queue.num_rows = 0;
+  with_queue.center_logits = with_queue.soft_targets = nullptr;
+  with_queue.share = with_rows.share;
+  with_queue.share.anchor_rows = none.data();
+  with_queue.share.center_rows = 0;
+
+  const int64_t stride = q.num_anchors * 2 * q.dim;
+  std::vector<PaCoLossSums> sums(2 * q.num_anchors);
+  std::vector<T> sum_rows(2 * stride);
+  const Threads threads = test_threads<3>();
+  cpu::paco_loss_partial(with_rows, {sums.data(), sum_rows.data(), 1, true}, threads);
+  cpu::paco_loss_partial(with_queue,
+                         {sums.data() + q.num_anchors, sum_rows.data() + stride, 1, true}, threads);
+  PaCoLossProblem joined = q;
+  if (q.center_logits == nullptr) joined.beta = 0;
+  std::vector<double> log_partition(q.num_anchors);
+  std::vector<double> losses(q.num_anchors);
+  std::vector<T> pair_weight(q.num_anchors);
+  std::vector<T> anchor_grad(q.num_anchors * q.dim);
+  cpu::paco_loss_combine(
+      joined, {sums.data(), sum_rows.data(), 2, true},
+      {nullptr, log_partition.data(), pair_weight.data(), anchor_grad.data(), losses.data()},
+      threads);
+  return std::accumulate(losses.begin(), losses.end(), 0.0) / static_cast<double>(q.num_anchors);
+}
+
 /// Largest difference, relative to `size`, the size of the terms, or a larger entry.
 double error(const std::vector<double>& value, const std::vector<double>& expected, double size) {
   double difference = 0;
@@ -257,6 +298,19 @@ INSTANTIATE_TEST_SUITE_P(Types, PaCoLossKernel,
                                            Case{ElementType::kFloat32, 2e-5},
                                            Case{ElementType::kFloat16, 3e-3},
                                            Case{ElementType::kBFloat16, 3e-2}));
+
+TEST(PaCoLossKernel, SharesMakeTheLoss) {
+  for (int repetition = 0; repetition < 60; ++repetition) {
+    const uint64_t seed = fresh_seed();
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    Random random(seed);
+    Problem p = random_problem(random, ElementType::kFloat64);
+    if (!p.class_counts.empty()) continue;
+    point_to_labels(p);
+    const double expected = run(p).loss;
+    EXPECT_LE(error({loss_of_shares<double>(p)}, {expected}, 1), 1e-10);
+  }
+}
 
 TEST(PaCoLossKernel, GivesTheSameBitsOnEveryCall) {
   Random random(fresh_seed());

@@ -5,16 +5,12 @@ rank has travels between the hosts, over a gloo group, so that no one waits for 
 """
 
 from collections.abc import Callable
-from weakref import WeakKeyDictionary
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.nn import functional as F
 
-__all__ = ["apply_shuffled", "broadcast_rows", "gather_rows"]
-
-_host_groups: WeakKeyDictionary = WeakKeyDictionary()  # of each default group, its gloo twin
+from .collectives import all_gather, exchange_on_hosts, members_of
 
 
 def gather_rows(*tensors: Tensor) -> tuple[Tensor, ...]:
@@ -67,32 +63,12 @@ def broadcast_rows(rows: Tensor) -> Tensor:
 
 
 def _world_size() -> int:
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    return members_of(None).size
 
 
 def _batch_sizes(rows: Tensor) -> list[int]:
-    return torch.cat(_all_gather(torch.tensor([len(rows)]), _host_group())).tolist()
-
-
-def _host_group() -> dist.ProcessGroup | None:
-    """A group for tensors on the CPU: None where the default one takes them."""
-    if dist.get_backend() == "gloo":
-        return None
-    world = dist.group.WORLD
-    if world not in _host_groups:
-        _host_groups[world] = dist.new_group(backend="gloo")
-    return _host_groups[world]
+    return exchange_on_hosts(torch.tensor(len(rows)), None).tolist()
 
 
 def _gather(rows: Tensor, sizes: list[int]) -> Tensor:
-    # Collectives want one shape on all ranks. Padding counts from the last dimension backwards.
-    missing = max(sizes) - len(rows)
-    padded = F.pad(rows, [0, 0] * (rows.dim() - 1) + [0, missing])
-    parts = _all_gather(padded.contiguous())
-    return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
-
-
-def _all_gather(tensor: Tensor, group: dist.ProcessGroup | None = None) -> list[Tensor]:
-    parts = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
-    dist.all_gather(parts, tensor, group)
-    return parts
+    return all_gather(rows.detach(), sizes, members_of(None))

@@ -1,0 +1,18 @@
+"""Training on several processes: rows of a batch, and one contrast over all of them.
+
+:func:`gather_rows` and its kin move rows of the default process group. :func:`paco_loss` is the
+loss of one process on the joined batch, from each process's own rows, queue and, with
+:class:`ShardedClassCenters`, classes. Without a process group there is one process.
+"""
+
+from .class_centers import ShardedClassCenters
+from .loss import paco_loss
+from .rows import apply_shuffled, broadcast_rows, gather_rows
+
+__all__ = [
+    "ShardedClassCenters",
+    "apply_shuffled",
+    "broadcast_rows",
+    "gather_rows",
+    "paco_loss",
+]
