@@ -66,7 +66,7 @@ test-cpp: .venv/paco
 test-sanitize: .venv/paco
 	$(CMAKE) -S . -B $(BUILD)/sanitize -DPACO_TESTS=ON -DPACO_SANITIZE=address,undefined \
 	    -DCMAKE_BUILD_TYPE=RelWithDebInfo $(CMAKE_PREFIXES) $(CMAKE_PYTHON)
-	$(BIN)/cmake --build $(BUILD)/sanitize --target paco_tests paco_kernel_tests train --parallel $(MAX_JOBS)
+	$(BIN)/cmake --build $(BUILD)/sanitize --target paco_tests paco_kernel_tests classify_tests train --parallel $(MAX_JOBS)
 	$(BIN)/ctest --test-dir $(BUILD)/sanitize --output-on-failure
 	rm -rf $(BUILD)/sanitize-python && mkdir $(BUILD)/sanitize-python
 	cp -r paco $(BUILD)/sanitize-python

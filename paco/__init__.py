@@ -5,6 +5,8 @@ The functions here are operators of libpaco; :mod:`paco.nn` has the modules to t
 :mod:`paco.deploy` the way to C++, and :mod:`paco.reference` the plain definition of the operators.
 """
 
+from typing import Any
+
 from . import deploy, distributed, longtail, metrics, nn, reference
 from ._library import __version__, build_info
 from .longtail import log_prior
@@ -18,6 +20,7 @@ from .ops import (
 )
 
 __all__ = [
+    "Classifier",
     "__version__",
     "bcl_loss",
     "build_info",
@@ -34,3 +37,12 @@ __all__ = [
     "reference",
     "vmf_logits",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Only when it is asked for: it brings OpenCV's libraries with it.
+    if name != "Classifier":
+        raise AttributeError(f"module 'paco' has no attribute {name!r}")
+    from ._C import Classifier
+
+    return Classifier

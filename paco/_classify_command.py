@@ -9,7 +9,7 @@ def main() -> None:
     program = Path(__file__).parent / "bin" / "paco-classify"
     if not program.exists():
         raise SystemExit(
-            "paco-classify: this libpaco was built where there was no OpenCV, which reads the "
-            "images: build it with libopencv-dev (docs/install.md), or use paco.deploy.load"
+            "paco-classify: this libpaco was built where there was no OpenCV, CLI11 or nlohmann's "
+            "JSON: build it where they are (docs/install.md), or use paco.Classifier"
         )
     os.execv(program, [str(program), *sys.argv[1:]])

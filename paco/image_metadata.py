@@ -7,8 +7,9 @@ __all__ = ["image_metadata"]
 # The ways to resize that paco-classify has, by the library that they are the same as.
 _INTERPOLATIONS = {
     "cv2": ("nearest", "bilinear", "bicubic", "area", "lanczos"),
-    "pillow": ("bilinear", "bicubic"),
+    "pillow": ("nearest", "box", "bilinear", "bicubic"),
 }
+_EDGES = ("short", "long", "width", "height")
 
 
 def image_metadata(
@@ -17,10 +18,15 @@ def image_metadata(
     mean: Sequence[float],
     std: Sequence[float],
     channels: str = "RGB",
+    ignore_orientation: bool = False,
     resize: int | tuple[int, int] | None = None,
+    resize_edge: str = "short",
+    keep_ratio: bool = False,
     interpolation: str = "bilinear",
     resize_backend: str = "cv2",
+    crop_padding: int | None = None,
     crop: tuple[int, int] | None = None,
+    class_counts: Sequence[int] | None = None,
 ) -> dict[str, str]:
     """How an image file becomes the input of a classifier, as texts for its file.
 
@@ -32,11 +38,20 @@ def image_metadata(
         mean: one number a channel, of pixels in 0..255.
         std: likewise.
         channels: "RGB", "BGR" or "GRAY".
-        resize: the shorter edge, which keeps the proportions, or (height, width).
-        interpolation: "bilinear", "bicubic"; for cv2 also "nearest", "area", "lanczos".
+        ignore_orientation: leave an image as it is stored, not as its camera was held (EXIF).
+        resize: one edge, which keeps the proportions, or (height, width).
+        resize_edge: which one edge: "short", "long", "width" or "height".
+        keep_ratio: keep the proportions within (height, width), or within (width, height) where
+            that fits the image better.
+        interpolation: "nearest", "bilinear" or "bicubic"; for cv2 also "area" and "lanczos", for
+            pillow also "box".
         resize_backend: "cv2", which interpolates between the nearest pixels, or "pillow", which
             averages over what a new pixel covers. Training and inference have to use the same.
+        crop_padding: cut a square out of the center before the resize to (size, size), with an edge
+            of size / (size + crop_padding) of the image's shorter one, as EfficientNet has it.
         crop: (height, width) of the center; an image smaller than that is an error.
+        class_counts: training images of each class, from which ``paco-classify`` knows the classes
+            with many, a medium number of and few of them.
 
     Returns:
         The metadata argument of :func:`paco.deploy.export_classifier`, or a part of it.
@@ -63,6 +78,22 @@ def image_metadata(
             "image_metadata: resize_backend and interpolation must be of "
             f"{_INTERPOLATIONS}, got {resize_backend!r} and {interpolation!r}"
         )
+    if resize_edge not in _EDGES:
+        raise ValueError(f"image_metadata: resize_edge must be of {_EDGES}, got {resize_edge!r}")
+    if keep_ratio and not isinstance(resize, tuple):
+        raise ValueError(f"image_metadata: keep_ratio needs a resize to two edges, got {resize!r}")
+    if crop_padding is not None and (
+        crop_padding < 0 or not isinstance(resize, tuple) or resize[0] != resize[1]
+    ):
+        raise ValueError(
+            "image_metadata: crop_padding must be at least 0, with a resize to a square, got "
+            f"{crop_padding} and resize={resize!r}"
+        )
+    if class_counts is not None and len(class_counts) != len(classes):
+        raise ValueError(
+            f"image_metadata: class_counts must have {len(classes)} numbers, one a class, got "
+            f"{len(class_counts)}"
+        )
     texts = {
         "classes": "\n".join(classes),
         "channels": channels,
@@ -74,6 +105,16 @@ def image_metadata(
         texts["resize"] = _integers(resize if isinstance(resize, tuple) else (resize,))
         texts["interpolation"] = interpolation
         texts["resize_backend"] = resize_backend
+        if resize_edge != "short":
+            texts["resize_edge"] = resize_edge
+        if keep_ratio:
+            texts["resize_keep_ratio"] = "1"
+    if crop_padding is not None:
+        texts["crop_padding"] = str(crop_padding)
+    if ignore_orientation:
+        texts["orientation"] = "ignored"
+    if class_counts is not None:
+        texts["class_counts"] = _integers(class_counts)
     if crop is not None:
         texts["crop"] = _integers(crop)
     return texts

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ._files import whole_file
-from .deploy import _name_of, _save_torchscript, _torchscript, _versions, load
+from .deploy.files import load, name_of, save_torchscript, torchscript, versions
 
 __all__ = ["export_segmentor", "image_metadata"]
 
@@ -66,7 +66,7 @@ def export_segmentor(
         raise ValueError(
             "export_segmentor: example must be float32 [N, C, H, W] with H and W multiples of "
             f"{size_divisor}, at least {2 * size_divisor}, and different for any_size, got "
-            f"{_name_of(example.dtype)} {list(example.shape)}"
+            f"{name_of(example.dtype)} {list(example.shape)}"
         )
     images = torch.cat([example, example.flip(0)])  # torch.export takes one image for a constant
     others = [example[:1]]
@@ -80,18 +80,18 @@ def export_segmentor(
         "size_divisor": str(size_divisor),
         "input_size": "any" if any_size else ",".join(map(str, example.shape[2:])),
         "input_channels": str(example.size(1)),
-        **_versions(),
+        **versions(),
     }
     was_training = model.training
     model.eval()
     try:
         with torch.no_grad(), whole_file(path) as file:
             if suffix == ".pt":
-                with _torchscript():
+                with torchscript():
                     traced = torch.jit.trace(model, images, check_trace=False)
                 if any_size and _takes_odd_sizes(traced, model, example, size_divisor):
                     texts["size_divisor"] = "1"
-                _save_torchscript(traced, file, texts)
+                save_torchscript(traced, file, texts)
             else:
                 divisor = size_divisor if any_size else None
                 Path(file).write_bytes(_compiled(model, images, texts, divisor))

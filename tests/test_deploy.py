@@ -126,6 +126,48 @@ def assert_takes_the_threads_of_its_process(path):
     assert b"num_threads(" not in code
 
 
+class ClassifierWithFeatures(Classifier):
+    def forward(self, x):
+        return self.logits_and_features(x)[0]
+
+    def logits_and_features(self, x):
+        features = self.features(x)
+        return self.centers.predict(features), features
+
+
+@pytest.mark.parametrize(
+    ("suffix", "dtype"),
+    [(".pt", None), (".pt", torch.bfloat16), (".pt2", None), (".onnx", None)],
+)
+def test_classifier_file_gives_the_models_features(tmp_path, suffix, dtype):
+    model = ClassifierWithFeatures()
+    model(torch.randn(16, 3, 9, 9))
+    path = tmp_path / f"model{suffix}"
+    deploy.export_classifier(model, torch.randn(2, 3, 9, 9), path, dtype=dtype)
+    loaded, texts = deploy.load(path)
+    assert texts["features"] == "8"
+    assert loaded.has_features
+    tolerance = {} if dtype is None else dict(rtol=0.05, atol=0.05)
+    for n in [1, 5]:
+        x = torch.randn(n, 3, 9, 9)
+        expected = model.eval().logits_and_features(x)
+        torch.testing.assert_close(loaded.logits_and_features(x), expected, **tolerance)
+        torch.testing.assert_close(loaded(x), expected[0], **tolerance)
+    with pytest.raises(ValueError, match=r"takes float32 images \[N, 3, 9, 9\]"):
+        loaded.logits_and_features(x.double())
+    if suffix == ".pt":  # programs that know nothing of features
+        logits = torch.jit.load(path)(x)
+        torch.testing.assert_close(logits, expected[0], **tolerance)
+
+
+def test_a_file_without_features_says_so(classifier, tmp_path):
+    deploy.export_classifier(classifier, torch.randn(2, 3, 9, 9), tmp_path / "model.pt")
+    loaded, _ = deploy.load(tmp_path / "model.pt")
+    assert not loaded.has_features
+    with pytest.raises(ValueError, match=r"no pooled features, .*: export it again"):
+        loaded.logits_and_features(torch.randn(2, 3, 9, 9))
+
+
 @pytest.mark.parametrize("suffix", [".pt", ".pt2"])
 def test_classifier_file_in_bfloat16(classifier, tmp_path, suffix):
     path = tmp_path / f"model{suffix}"
@@ -347,6 +389,50 @@ def test_training_step_file_keeps_its_centers_detached(tmp_path):
     assert torch.autograd.grad(loss, pooled, allow_unused=True) == (None,)
 
 
+@pytest.mark.parametrize("both_views", [False, True], ids=["PaCo", "GPaCo"])
+def test_training_step_as_one_graph_does_what_the_module_does(tmp_path, both_views):
+    from torch._inductor.package import load_package
+
+    step = new_step()
+    path = tmp_path / "step.pt2"
+    deploy.export_training_step(step, path, {"note": "λ"}, both_views)
+    program = load_package(str(path))
+    texts = program.get_metadata()
+    assert texts["note"] == "λ"
+    inputs, outputs = (texts[name].split(",") for name in ("inputs", "outputs"))
+    state = dict(zip(inputs[4:], load_package(str(path), "initial_state")(), strict=True))
+    assert identical(state, dict(step.state_dict()))
+    for n in (2, 6, 7):  # across the queue's end
+        queries, keys, pooled, labels = step_batch(n)
+        rows = [queries, keys, torch.cat([pooled, pooled.flip(0)]) if both_views else pooled]
+        rows = [x.requires_grad_() for x in rows]
+        results = dict(
+            zip(outputs, program(*(x.detach() for x in rows), labels, *state.values()), strict=True)
+        )
+        step.zero_grad()
+        loss = step(*rows, labels)
+        loss.backward()
+        expected = {
+            "loss": loss.detach(),
+            "grad queries": rows[0].grad,
+            "grad pooled": rows[2].grad,
+        }
+        if both_views:
+            expected["grad keys"] = rows[1].grad
+        for name, parameter in step.named_parameters():
+            expected[f"grad {name}"] = parameter.grad
+        for name, buffer in step.queue.named_buffers():
+            expected[f"queue.{name}"] = buffer
+        torch.testing.assert_close(results, expected)
+        state.update((name, x) for name, x in results.items() if name in state)
+
+
+def test_a_training_step_in_another_format_is_refused(tmp_path):
+    for arguments in (("step.onnx",), ("step.pt", None, True)):
+        with pytest.raises(ValueError, match=r"path must end in \.pt or \.pt2"):
+            deploy.export_training_step(new_step(), *arguments)
+
+
 def test_export_of_a_training_step_leaves_it_as_it_was(tmp_path):
     step = new_step()
     step(*step_batch(9))
@@ -452,7 +538,7 @@ if __name__ == "__main__":
 
 
 def test_torchscript_on_python_3_14_says_what_to_use(tmp_path, monkeypatch):
-    monkeypatch.setattr(deploy.sys, "version_info", (3, 14, 0))
+    monkeypatch.setattr(sys, "version_info", (3, 14, 0))
     with pytest.raises(RuntimeError, match=r"export a \.pt2 or \.onnx file, or use Python 3\.10"):
         deploy.export_training_step(new_step(), tmp_path / "step.pt")
     assert not list(tmp_path.iterdir())

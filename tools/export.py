@@ -28,6 +28,7 @@ FILES = {
     "pt2": "classifier.pt2",
     "onnx": "classifier.onnx",
     "training-step": "training_step.pt",
+    "training-step-pt2": "training_step.pt2",
 }
 
 
@@ -69,7 +70,7 @@ def export_checkpoint(args: argparse.Namespace) -> None:
     out = Path(command_line.work_dir_of(args, cfg), FILES[args.format])
     out.parent.mkdir(parents=True, exist_ok=True)
 
-    is_training_step = args.format == "training-step"
+    is_training_step = args.format.startswith("training-step")
     model = load_trained_model(cfg, args.checkpoint, for_training=is_training_step)
     texts = provenance(cfg, args.checkpoint)
     if args.target_prior:
@@ -79,7 +80,8 @@ def export_checkpoint(args: argparse.Namespace) -> None:
         if not isinstance(model.head, PaCoHead):
             kind = type(model.head).__name__
             raise SystemExit(f"export.py: a {kind} has no queue and no PaCo loss")
-        write(deploy.export_training_step, model.head.step, out, texts)
+        both_views = out.suffix == ".pt2" and model.key_encoder is None  # GPaCo
+        write(deploy.export_training_step, model.head.step, out, texts, both_views)
         print(f"{out}: one step agrees with the model's")
         return
 
@@ -113,7 +115,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         choices=FILES,
         default="pt",
         help="pt: the classifier as TorchScript (default); pt2: compiled for this processor by "
-        "AOTInductor; onnx; training-step: loss, queue and centers as TorchScript",
+        "AOTInductor; onnx; training-step: loss, queue and centers as TorchScript; "
+        "training-step-pt2: loss and gradients as one compiled graph",
     )
     parser.add_argument(
         "--bf16", action="store_true", help="compute in bfloat16; images and logits stay float32"

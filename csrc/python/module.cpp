@@ -2,4 +2,9 @@
 
 #include <pybind11/pybind11.h>
 
-PYBIND11_MODULE(_C, module) { module.doc() = "C++ classes with no operator behind them."; }
+#include "classifier.h"
+
+PYBIND11_MODULE(_C, module) {
+  module.doc() = "C++ classes with no operator behind them.";
+  paco::python::add_classifier(module);
+}

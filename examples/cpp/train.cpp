@@ -1,25 +1,21 @@
-// Trains a small network with PaCo on long-tailed handwritten digits, without Python.
+// Trains a small network with PaCo on gray images in folders, without Python.
 //
-//   train DIGITS.csv [--epochs 200] [--out trained.pt] [--record run.pt]
+//   train IMAGES OUT.pt [--epochs 200] [--until EPOCH]
 //
-// DIGITS.csv has a line for each image: its label and its 8 x 8 pixels of 0 to 16. scikit-learn
-// brings 1797 of them; this writes them down:
-//
-//   python -c "import numpy; from sklearn.datasets import load_digits as d;
-//     numpy.savetxt('digits.csv', numpy.c_[d().target, d().data], '%d', ',')"
-//
-// trained.pt holds the module that is called Model below; Python reads it with torch.jit.load. With
-// --record, run.pt keeps the initial state, the first batches and their losses, as a dictionary
-// that Python's torch.load reads: tests/cpp/check_training.py repeats them there.
+// IMAGES has the folders train/<class> and test/<class>, of images of one size; docs/deploy.md
+// makes such folders of scikit-learn's handwritten digits. OUT.pt gets the module that is called
+// Model below; Python reads it with torch.jit.load. Beside it lies OUT.pt.checkpoint, written every
+// epoch, from which the same command goes on, to the same bits, where it was ended; --until ends
+// it.
 
+#include <paco/classify.h>
 #include <paco/nn.h>
 #include <torch/torch.h>
 
 #include <cmath>
-#include <fstream>
+#include <filesystem>
 #include <iostream>
 #include <map>
-#include <sstream>
 #include <string>
 #include <vector>
 
@@ -28,20 +24,10 @@ namespace {
 using torch::Tensor;
 namespace nn = torch::nn;
 
-constexpr int64_t kClasses = 10;
-constexpr int64_t kTestImages = 60;  // of each class
-constexpr double kMostImages = 110;  // training images of digit 0
-constexpr double kImbalance = 50;    // digit 9 has fewer by this factor
 constexpr int64_t kBatch = 64;
 constexpr int64_t kDim = 32;    // of a contrastive feature
 constexpr int64_t kWidth = 64;  // of the pooled features
-constexpr int64_t kRecordedSteps = 20;
 constexpr double kPi = 3.14159265358979;
-
-struct Data {
-  Tensor images;  // [N, 1, 8, 8], about zero mean and unit variance
-  Tensor labels;  // int64 [N]
-};
 
 // Three small convolutions, and the projector that the contrastive pairs are compared behind.
 struct EncoderImpl : nn::Cloneable<EncoderImpl> {
@@ -71,16 +57,16 @@ struct EncoderImpl : nn::Cloneable<EncoderImpl> {
 };
 TORCH_MODULE(Encoder);
 
-// All that a checkpoint holds. The names of its parts are those of the Python modules.
+// The names of its parts are those of the Python modules.
 struct ModelImpl : nn::Module {
-  ModelImpl()
+  explicit ModelImpl(int64_t classes)
       : query(register_module("query", Encoder())),
         key(register_module("key", paco::nn::MomentumEncoder<Encoder>(query, 0.99))),
         step(register_module(
             "step",
             paco::nn::TrainingStep(
                 paco::nn::PaCoLoss(paco::PaCoLossOptions{.alpha = 0.05, .temperature = 0.1}),
-                paco::nn::FeatureQueue(256, kDim), paco::nn::ClassCenters(kWidth, kClasses)))) {}
+                paco::nn::FeatureQueue(256, kDim), paco::nn::ClassCenters(kWidth, classes)))) {}
 
   // The loss of two views of a batch; afterwards the keys are in the queue.
   Tensor training_step(const Tensor& query_view, const Tensor& key_view, const Tensor& labels) {
@@ -97,43 +83,23 @@ struct ModelImpl : nn::Module {
 };
 TORCH_MODULE(Model);
 
-// The images of each class, in the order of the file.
-std::map<int64_t, std::vector<Tensor>> read_digits(const std::string& path) {
-  std::ifstream file(path);
-  std::map<int64_t, std::vector<Tensor>> digits;
-  for (std::string line; std::getline(file, line);) {
-    std::istringstream fields(line);
-    std::vector<float> numbers;
-    for (std::string field; std::getline(fields, field, ',');) {
-      numbers.push_back(std::stof(field));
-    }
-    TORCH_CHECK(numbers.size() == 65 && numbers[0] >= 0 && numbers[0] < kClasses, path,
-                ": expected a label and 64 pixels, got the line ", line);
-    const Tensor pixels = torch::tensor(numbers).slice(0, 1).view({1, 8, 8});
-    digits[static_cast<int64_t>(numbers[0])].push_back((pixels - 4.88) / 6.02);
-  }
-  TORCH_CHECK(digits.size() == kClasses, "there is no such file, or not every digit in it: ", path);
-  return digits;
-}
+struct Data {
+  Tensor images;  // [N, 1, H, W], 0 to 1
+  Tensor labels;  // int64 [N]
+  std::vector<std::string> classes;
+};
 
-// The first images of each class are for testing; the exponential profile decides how many of the
-// rest are for training.
-void split(const std::map<int64_t, std::vector<Tensor>>& digits, Data& train, Data& test) {
-  std::vector<Tensor> images[2];
-  std::vector<int64_t> labels[2];
-  for (const auto& [label, all] : digits) {
-    const auto count = static_cast<int64_t>(
-        kMostImages * std::pow(1 / kImbalance, static_cast<double>(label) / (kClasses - 1)));
-    TORCH_CHECK(static_cast<int64_t>(all.size()) >= kTestImages + count, "digit ", label, " has ",
-                all.size(), " images; ", kTestImages + count, " are needed");
-    for (int64_t i = 0; i < kTestImages + count; ++i) {
-      const int part = i < kTestImages ? 0 : 1;
-      images[part].push_back(all[i]);
-      labels[part].push_back(label);
-    }
+Data read(const std::string& folder) {
+  const paco::LabelledImages files = paco::labelled_images(folder);
+  std::vector<Tensor> images;
+  for (const std::string& path : files.paths) {
+    paco::DecodedImage image = paco::decode_image(path, paco::Channels::kGray);
+    images.push_back(
+        torch::from_blob(image.pixels.data(), {1, image.height, image.width}, at::kByte)
+            .to(at::kFloat)
+            .div(255));
   }
-  test = {torch::stack(images[0]), torch::tensor(labels[0])};
-  train = {torch::stack(images[1]), torch::tensor(labels[1])};
+  return {torch::stack(images), torch::tensor(files.labels), files.classes};
 }
 
 // Each image turned, scaled and moved a little.
@@ -152,132 +118,129 @@ Tensor random_view(const Tensor& images) {
       nn::functional::GridSampleFuncOptions().padding_mode(torch::kBorder).align_corners(false));
 }
 
-// Mean per-class accuracy in percent, over all classes and over those with many, a medium number of
-// and few training images.
-void print_accuracy(const Tensor& logits, const Tensor& labels, const Tensor& counts) {
-  const Tensor correct = logits.argmax(1).eq(labels);
-  std::map<std::string, std::pair<double, int>> groups;
-  for (int64_t c = 0; c < kClasses; ++c) {
-    const auto accuracy =
-        correct.masked_select(labels.eq(c)).to(torch::kDouble).mean().item<double>();
-    const auto count = counts[c].item<int64_t>();
-    const char* group = count > 100 ? "many" : count >= 20 ? "medium" : "few";
-    for (const char* name : {"all", group}) {
-      groups[name].first += accuracy;
-      groups[name].second += 1;
-    }
-  }
+std::vector<int64_t> counted(const Tensor& labels, size_t classes) {
+  const Tensor counts = torch::bincount(labels, {}, static_cast<int64_t>(classes));
+  return {counts.const_data_ptr<int64_t>(), counts.const_data_ptr<int64_t>() + counts.numel()};
+}
+
+void print_accuracy(const Tensor& logits, const Data& test, const std::vector<int64_t>& counts) {
+  const Tensor right = test.labels.masked_select(logits.argmax(1).eq(test.labels));
+  const paco::GroupAccuracy accuracy = paco::group_accuracy(counted(test.labels, counts.size()),
+                                                            counted(right, counts.size()), counts);
   std::cout << "mean per-class accuracy:";
-  for (const char* name : {"all", "many", "medium", "few"}) {
-    const auto [sum, classes] = groups[name];
-    std::cout << "  " << name << ' ' << 100 * sum / classes << " %";
+  for (const auto& [name, share] : {std::pair{"all", accuracy.all},
+                                    {"many", accuracy.many},
+                                    {"medium", accuracy.medium},
+                                    {"few", accuracy.few}}) {
+    if (share) {
+      std::cout << "  " << name << ' ' << 100 * *share << " %";
+    }
   }
   std::cout << '\n';
 }
 
-// Tensors by name, for Python's torch.load.
-class Record {
- public:
-  void add(const std::string& name, const Tensor& tensor) {
-    tensors_.insert(name, tensor.detach().clone());
-  }
-  void write(const std::string& path) const {
-    const std::vector<char> bytes = torch::pickle_save(tensors_);
-    std::ofstream(path, std::ios::binary)
-        .write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+// All that a run goes on from: model, optimizer, epoch and the state of the random numbers.
+struct Checkpoint {
+  Model& model;
+  torch::optim::Optimizer& optimizer;
+  std::string path;
+
+  void save(int64_t epoch) const {
+    torch::serialize::OutputArchive archive;
+    torch::serialize::OutputArchive parts[2];
+    model->save(parts[0]);
+    optimizer.save(parts[1]);
+    archive.write("model", parts[0]);
+    archive.write("optimizer", parts[1]);
+    archive.write("epoch", torch::tensor(epoch));
+    archive.write("random", at::detail::getDefaultCPUGenerator().get_state());
+    archive.save_to(path + ".unfinished");
+    std::filesystem::rename(path + ".unfinished", path);
   }
 
- private:
-  c10::Dict<std::string, Tensor> tensors_;
+  // The number of epochs that are done.
+  int64_t load() const {
+    if (!std::filesystem::exists(path)) {
+      return 0;
+    }
+    torch::serialize::InputArchive archive;
+    torch::serialize::InputArchive parts[2];
+    archive.load_from(path);
+    archive.read("model", parts[0]);
+    archive.read("optimizer", parts[1]);
+    model->load(parts[0]);
+    optimizer.load(parts[1]);
+    Tensor epoch;
+    Tensor random;
+    archive.read("epoch", epoch);
+    archive.read("random", random);
+    at::Generator generator = at::detail::getDefaultCPUGenerator();
+    generator.set_state(random);
+    return epoch.item<int64_t>();
+  }
 };
 
-void train(const std::string& csv, int64_t epochs, const std::string& out,
-           const std::string& record_path) {
+void train(const std::string& folder, const std::string& out, int64_t epochs, int64_t until) {
   torch::manual_seed(0);
-  Data training;
-  Data test;
-  split(read_digits(csv), training, test);
-  const Tensor counts = torch::bincount(training.labels, {}, kClasses);
-  const int64_t n = training.labels.size(0);
+  const Data training = read(folder + "/train");
+  const Data test = read(folder + "/test");
+  TORCH_CHECK(training.classes == test.classes, "train and test have other folders in ", folder);
+  const std::vector<int64_t> counts = counted(training.labels, training.classes.size());
+  const Tensor mean = training.images.mean();
+  const Tensor std = training.images.std();
 
-  Model model;
-  model->step->centers->set_class_counts(counts);
+  Model model(training.classes.size());
+  model->step->centers->set_class_counts(torch::tensor(counts));
   std::vector<Tensor> parameters = model->query->parameters();
   for (const Tensor& parameter : model->step->centers->parameters()) {
     parameters.push_back(parameter);
   }
   torch::optim::SGD optimizer(parameters,
                               torch::optim::SGDOptions(0.05).momentum(0.9).weight_decay(5e-4));
+  const Checkpoint checkpoint{model, optimizer, out + ".checkpoint"};
 
-  Record record;
-  for (const auto& item : model->named_parameters()) {
-    record.add("initial." + item.key(), item.value());
-  }
-  for (const auto& item : model->named_buffers()) {
-    record.add("initial." + item.key(), item.value());
-  }
-
-  std::vector<Tensor> losses;
-  for (int64_t epoch = 0; epoch < epochs; ++epoch) {
+  for (int64_t epoch = checkpoint.load(); epoch < std::min(until, epochs); ++epoch) {
     const double progress = static_cast<double>(epoch) / static_cast<double>(epochs);
     optimizer.param_groups()[0].options().set_lr(0.025 * (1 + std::cos(kPi * progress)));
-    const Tensor order = torch::randperm(n);
-    for (const Tensor& indices : order.split(kBatch)) {
-      const Tensor images = training.images.index_select(0, indices);
-      const Tensor labels = training.labels.index_select(0, indices);
+    Tensor loss;
+    for (const Tensor& indices : torch::randperm(training.labels.size(0)).split(kBatch)) {
+      const Tensor images = (training.images.index_select(0, indices) - mean) / std;
       const Tensor query_view = random_view(images);
-      const Tensor key_view = random_view(images);
-      const Tensor loss = model->training_step(query_view, key_view, labels);
+      loss = model->training_step(query_view, random_view(images),
+                                  training.labels.index_select(0, indices));
       optimizer.zero_grad();
       loss.backward();
       optimizer.step();
-
-      const auto step = static_cast<int64_t>(losses.size());
-      if (step < kRecordedSteps) {
-        const std::string prefix = "step " + std::to_string(step) + ".";
-        record.add(prefix + "query_view", query_view);
-        record.add(prefix + "key_view", key_view);
-        record.add(prefix + "labels", labels);
-        record.add(prefix + "lr",
-                   torch::tensor(optimizer.param_groups()[0].options().get_lr(), torch::kDouble));
-        record.add(prefix + "loss", loss);
-      }
-      losses.push_back(loss.detach());
     }
+    checkpoint.save(epoch + 1);
     if ((epoch + 1) % 20 == 0 || epoch + 1 == epochs) {
-      std::cout << "epoch " << epoch + 1 << "  loss " << losses.back().item<double>() << '\n';
+      std::cout << "epoch " << epoch + 1 << "  loss " << loss.item<double>() << '\n';
     }
   }
 
   model->eval();
   const torch::NoGradGuard no_grad;
-  const Tensor logits = model->predict(test.images);
-  std::cout << n << " training images, " << test.labels.size(0) << " test images\n";
-  print_accuracy(logits, test.labels, counts);
+  std::cout << training.labels.size(0) << " training images, " << test.labels.size(0)
+            << " test images\n";
+  print_accuracy(model->predict((test.images - mean) / std), test, counts);
   torch::save(model, out);
-  if (!record_path.empty()) {
-    record.add("test.images", test.images);
-    record.add("test.logits", logits);
-    record.write(record_path);
-  }
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::map<std::string, std::string> options = {
-      {"--epochs", "200"}, {"--out", "trained.pt"}, {"--record", ""}};
-  bool good = argc >= 2 && argc % 2 == 0;
-  for (int i = 2; good && i < argc; i += 2) {
+  std::map<std::string, std::string> options = {{"--epochs", "200"}, {"--until", "1000000"}};
+  bool good = argc >= 3 && argc % 2 == 1;
+  for (int i = 3; good && i < argc; i += 2) {
     good = options.count(argv[i]) == 1;
     options[argv[i]] = argv[i + 1];
   }
   if (!good) {
-    std::cerr << "usage: train DIGITS.csv [--epochs N] [--out FILE] [--record FILE]\n";
+    std::cerr << "usage: train IMAGES OUT.pt [--epochs N] [--until EPOCH]\n";
     return 2;
   }
   try {
-    train(argv[1], std::stoll(options["--epochs"]), options["--out"], options["--record"]);
+    train(argv[1], argv[2], std::stoll(options["--epochs"]), std::stoll(options["--until"]));
   } catch (const c10::Error& error) {
     std::cerr << "train: " << error.what_without_backtrace() << '\n';
     return 2;

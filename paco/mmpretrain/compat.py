@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "accumulated_batches",
+    "class_counts",
     "class_names",
     "count_epoch",
     "count_iteration",
@@ -94,6 +95,11 @@ def normalises(preprocessor: "ClsDataPreprocessor") -> bool:
 def class_names(model: "ImageClassifier") -> tuple[str, ...] | None:
     """The names that ``get_model`` or :func:`set_dataset_meta` gave a model's classes."""
     return (getattr(model, "_dataset_meta", None) or {}).get("classes")
+
+
+def class_counts(model: "ImageClassifier") -> list[int] | None:
+    """The training images of each class, where the model's checkpoint says them."""
+    return (getattr(model, "_dataset_meta", None) or {}).get("class_counts")
 
 
 def set_dataset_meta(model: "ImageClassifier", meta: Mapping) -> None:

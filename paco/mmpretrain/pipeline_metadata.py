@@ -16,8 +16,11 @@ _UNDERSTOOD = {
     "LoadImageFromFile": dict(
         color_type=None, imdecode_backend="cv2", to_float32=False, ignore_empty=False
     ),
-    "ResizeEdge": dict(scale=None, edge="short", backend=None, interpolation=None),
-    "Resize": dict(scale=None, keep_ratio=False, backend=None, interpolation=None),
+    "ResizeEdge": dict(scale=None, edge=None, backend=None, interpolation=None),
+    "Resize": dict(scale=None, keep_ratio=None, backend=None, interpolation=None),
+    "EfficientNetCenterCrop": dict(
+        crop_size=None, crop_padding=None, backend=None, interpolation=None
+    ),
     "CenterCrop": dict(crop_size=None, auto_pad=False),
 }
 
@@ -30,8 +33,9 @@ def image_metadata(pipeline: Sequence[Mapping], model: ImageClassifier) -> dict[
 
     Args:
         pipeline: The transforms of ``test_dataloader.dataset``: at most ``LoadImageFromFile``,
-            one of ``ResizeEdge`` and ``Resize``, ``CenterCrop`` and ``PackInputs``, in this order.
-        model: The classifier; the class names come from its checkpoint.
+            one of ``ResizeEdge``, ``Resize`` and ``EfficientNetCenterCrop``, ``CenterCrop`` and
+            ``PackInputs``, in this order.
+        model: The classifier; class names and counts come from its checkpoint.
 
     Raises:
         ValueError: For a pipeline or a preprocessor that does more, which names what it is.
@@ -46,33 +50,57 @@ def image_metadata(pipeline: Sequence[Mapping], model: ImageClassifier) -> dict[
     order = [name for name in _UNDERSTOOD if name in steps]
     if list(steps) != order or len(steps) < sum(_name(s) != "PackInputs" for s in pipeline):
         raise _unknown(f"the steps {', '.join(map(_name, pipeline))} in this order")
-    if "ResizeEdge" in steps and "Resize" in steps:
+    resizes = steps.keys() & {"ResizeEdge", "Resize", "EfficientNetCenterCrop"}
+    if len(resizes) > 1:
         raise _unknown("two steps that resize")
 
     load = steps.get("LoadImageFromFile")
     color_type = load.get("color_type", "color") if load else None
-    if color_type not in (None, "color", "grayscale"):
+    color, _, ignore_orientation = (color_type or "").partition("_")
+    if color not in ("", "color", "grayscale"):
         raise _unknown(f"LoadImageFromFile with color_type={color_type!r}")
-    if color_type == "grayscale" or (load is None and len(mean) == 1):
+    if color == "grayscale" or (load is None and len(mean) == 1):
         channels = "GRAY"
     else:
         # Files are read as BGR; to_rgb exchanges the first channel and the last, whatever they are.
         channels = "BGR" if (load is not None) != pixels.to_rgb else "RGB"
 
-    texts = {}
-    if resize := steps.get("ResizeEdge") or steps.get("Resize"):
-        scale = resize["scale"]
-        if "Resize" in steps:
-            scale = (scale, scale) if isinstance(scale, int) else (scale[1], scale[0])
-        texts["resize"] = scale
-        texts["resize_backend"] = resize.get("backend", "cv2")
-        texts["interpolation"] = resize.get("interpolation", "bilinear")
+    texts = dict(ignore_orientation=bool(ignore_orientation))
+    if resizes:
+        (name,) = resizes
+        texts.update(_resize(name, steps[name]))
     if crop := steps.get("CenterCrop"):
         size = crop["crop_size"]
         texts["crop"] = (size, size) if isinstance(size, int) else (size[1], size[0])
     if not (classes := compat.class_names(model)):
         raise _unknown("a checkpoint without class names")
+    texts["class_counts"] = compat.class_counts(model)
     return texts_of(classes, mean=mean, std=std, channels=channels, **texts)
+
+
+def _resize(name: str, settings: Mapping) -> dict:
+    """A transform that resizes as arguments of :func:`paco.image_metadata.image_metadata`."""
+    backend = settings.get("backend", "cv2")
+    if name == "EfficientNetCenterCrop":
+        size = settings["crop_size"]
+        return dict(
+            resize=(size, size),
+            crop_padding=settings.get("crop_padding", 32),
+            resize_backend=backend,
+            interpolation=settings.get("interpolation", "bicubic"),
+        )
+    scale = settings["scale"]
+    if name == "Resize":
+        scale = (scale, scale) if isinstance(scale, int) else (scale[1], scale[0])
+        if min(scale) < 1:
+            raise _unknown(f"Resize with scale={settings['scale']!r}")
+    return dict(
+        resize=scale,
+        resize_edge=settings.get("edge", "short"),
+        keep_ratio=settings.get("keep_ratio", False),
+        resize_backend=backend,
+        interpolation=settings.get("interpolation", "bilinear"),
+    )
 
 
 def _name(step: Mapping) -> str:

@@ -1,24 +1,25 @@
 #pragma once
 
-#include <string>
+#include <paco/classify.h>
 
-#include "folder.h"
+#include <optional>
+#include <string>
 
 namespace paco::classify {
 
 /// The command line's options.
 struct Arguments {
   std::string model;
-  Images images;
+  ImageFiles images;
+  ClassifierOptions options;
+  std::string target_prior;   ///< a file, or empty
+  std::string features_file;  ///< likewise
   int top_k = 5;
   bool json = false;
-  int batch_size = 64;
-  int threads = 0;  ///< 0: as many as PyTorch takes by itself
 };
 
-extern const char* const kUsage;
-
-/// Throws Failure for a command line that is none. Folders are searched for images.
-Arguments parse_arguments(int argc, char** argv);
+/// Nothing if the command line asks for help, which has been printed. Throws Error for a command
+/// line that is none. Folders are searched for images.
+std::optional<Arguments> parse_arguments(int argc, char** argv);
 
 }  // namespace paco::classify

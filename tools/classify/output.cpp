@@ -1,12 +1,11 @@
 #include "output.h"
 
-#include <ATen/ops/softmax.h>
-#include <ATen/ops/topk.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cmath>
+#include <cstdint>
 #include <cstdio>
+#include <nlohmann/json.hpp>
 
 #include "text.h"
 
@@ -31,53 +30,46 @@ std::string padded(const std::string& name, size_t columns) {
   return text + std::string(columns - std::min(columns, width(text)), ' ');
 }
 
-/// Nine digits tell every float from its neighbours; JSON has no NaN.
-std::string json_number(float number) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.9g", number);
-  return std::isfinite(number) ? text : "null";
-}
+// Floats, which are written with the digits that tell them from their neighbours.
+using Json = nlohmann::basic_json<nlohmann::ordered_map, std::vector, std::string, bool, int64_t,
+                                  uint64_t, float>;
 
 }  // namespace
 
 Results::Results(const std::vector<std::string>& images, const std::vector<std::string>& classes,
                  int top_k, bool json)
-    : classes_(classes),
-      top_k_(std::min<int64_t>(top_k, static_cast<int64_t>(classes.size()))),
-      json_(json) {
+    : json_(json) {
   if (json) {
     return;
   }
   image_width_ = std::max(largest_width(images), width("image"));
   class_width_ = largest_width(classes);
   std::string header = padded("image", image_width_);
-  for (int64_t k = 1; k <= top_k_; ++k) {
+  for (size_t k = 1; k <= std::min<size_t>(top_k, classes.size()); ++k) {
     header += "  " + padded("top-" + std::to_string(k), class_width_ + 8);
   }
   std::puts(header.c_str());
 }
 
-void Results::write(const std::string& image, const at::Tensor& logits) {
-  const at::Tensor probabilities = logits.softmax(0);
-  const at::Tensor best = std::get<1>(logits.topk(top_k_));
-  std::string line =
-      json_ ? "{\"image\": " + json_string(image) + ", \"top\": [" : padded(image, image_width_);
-  for (int64_t k = 0; k < top_k_; ++k) {
-    const auto c = best[k].item<int64_t>();
-    const std::string& name = classes_[c];
-    const auto probability = probabilities[c].item<float>();
-    if (json_) {
-      line += std::string(k == 0 ? "" : ", ") + "{\"class\": " + json_string(name) +
-              ", \"index\": " + std::to_string(c) +
-              ", \"probability\": " + json_number(probability) +
-              ", \"logit\": " + json_number(logits[c].item<float>()) + "}";
-    } else {
-      char percent[16];
-      std::snprintf(percent, sizeof percent, "%6.1f %%", 100 * probability);
-      line += "  " + padded(name, class_width_) + percent;
+void Results::write(const std::string& image, const std::vector<Prediction>& best) {
+  if (json_) {
+    Json top = Json::array();
+    for (const auto& [name, probability, index, logit] : best) {
+      top.push_back(
+          Json{{"class", name}, {"index", index}, {"probability", probability}, {"logit", logit}});
     }
+    const std::string name = json_string(image);  // which may be no UTF-8
+    const std::string list =
+        top.dump(-1, ' ', /*ensure_ascii=*/true, Json::error_handler_t::replace);
+    std::printf("{\"image\": %s, \"top\": %s}\n", name.c_str(), list.c_str());
+    return;
   }
-  line += json_ ? "]}" : "";
+  std::string line = padded(image, image_width_);
+  for (const Prediction& prediction : best) {
+    char percent[16];
+    std::snprintf(percent, sizeof percent, "%6.1f %%", 100 * prediction.probability);
+    line += "  " + padded(prediction.name, class_width_) + percent;
+  }
   std::puts(line.c_str());
 }
 

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <ATen/core/Tensor.h>
+#include <paco/classify.h>
 
 #include <chrono>
 #include <string>
@@ -15,12 +15,10 @@ class Results {
   Results(const std::vector<std::string>& images, const std::vector<std::string>& classes,
           int top_k, bool json);
 
-  /// One image's logits, float32 [classes], of which a softmax can be taken.
-  void write(const std::string& image, const at::Tensor& logits);
+  /// One image's best classes.
+  void write(const std::string& image, const std::vector<Prediction>& best);
 
  private:
-  const std::vector<std::string>& classes_;
-  int64_t top_k_;
   bool json_;
   size_t image_width_ = 0;
   size_t class_width_ = 0;

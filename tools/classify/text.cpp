@@ -1,6 +1,7 @@
 #include "text.h"
 
 #include <cstdio>
+#include <nlohmann/json.hpp>
 #include <string_view>
 
 namespace paco::classify {
@@ -51,12 +52,6 @@ void for_each_character(std::string_view text, const Visit& visit) {
   }
 }
 
-std::string escape(unsigned code) {
-  char text[8];
-  std::snprintf(text, sizeof text, "\\u%04x", code & 0xffffU);
-  return text;
-}
-
 }  // namespace
 
 std::string printable(const std::string& text) {
@@ -68,18 +63,30 @@ std::string printable(const std::string& text) {
 }
 
 std::string json_string(const std::string& text) {
-  std::string result = "\"";
+  std::string result;
+  std::string part;  // in UTF-8
+  const auto append_part = [&] {
+    const std::string quoted = nlohmann::json(part).dump(-1, ' ', /*ensure_ascii=*/true);
+    result.append(quoted, 1, quoted.size() - 2);
+    part.clear();
+  };
   for_each_character(text, [&](std::string_view character, bool is_utf8) {
-    if (!is_utf8) {
-      result += escape(0xdc00 + static_cast<unsigned char>(character[0]));
-    } else if (control(character) >= 0) {
-      result += escape(control(character));
-    } else {
-      result += character == "\"" || character == "\\" ? "\\" : "";
-      result += character;
+    if (is_utf8) {
+      part += character;
+      return;
     }
+    append_part();
+    char escape[8];
+    std::snprintf(escape, sizeof escape, "\\udc%02x",
+                  static_cast<unsigned>(static_cast<unsigned char>(character[0])));
+    result += escape;
   });
-  return result + '"';
+  append_part();
+  return '"' + result + '"';
+}
+
+void report(const std::string& sentence) {
+  std::fprintf(stderr, "paco-classify: %s\n", printable(sentence).c_str());
 }
 
 }  // namespace paco::classify

@@ -27,7 +27,7 @@ import torch
 
 from paco import longtail
 
-# paco-classify takes the same files of a folder; tools/classify/folder.cpp says so again.
+# paco-classify takes the same files of a folder; csrc/classify/image_folder.cpp says so again.
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}
 # Folders of systems, beside those that begin with a dot.
 HIDDEN = {b"__MACOSX", b"@eaDir", b"$RECYCLE.BIN", b"System Volume Information", b"lost+found"}

@@ -53,8 +53,9 @@ def load_trained_model(
     content = CheckpointLoader.load_checkpoint(fspath(checkpoint), map_location="cpu")
     model = get_model(cfg, device=device)
     load_weights(model, content, checkpoint, for_training)
-    if meta := content.get("meta", {}).get("dataset_meta"):
-        compat.set_dataset_meta(model, meta)
+    meta = content.get("meta", {})
+    if dataset_meta := meta.get("dataset_meta"):
+        compat.set_dataset_meta(model, {**dataset_meta, "class_counts": meta.get("class_counts")})
     return model
 
 

@@ -42,7 +42,8 @@ expect_message() {  # text, command: the command fails and says the text
 build examples examples-release all "$prefixes" -DCMAKE_BUILD_TYPE=Release
 run examples-release/classify "$models/classifier.pt" "$models/images.pt"
 run examples-release/training_step "$models/step.pt"
-run examples-release/train "$models/digits.csv" --epochs 2 --out trained.pt
+run examples-release/train "$models/digits" trained.pt --epochs 2
+run examples-release/classify_images "$models/classify/model.pt" "$models/classify/0.png"
 torch=$(realpath "$(cached examples-release Torch_DIR)/../../..")
 
 # Torch is beside paco, as in site-packages, and found by itself.
@@ -56,11 +57,16 @@ build stranger programs all "$wheel" -DCMAKE_BUILD_TYPE=Debug -DCMAKE_EXE_LINKER
 for program in first last as_needed registered; do
   run "programs/$program" "$models/step.pt" || fail "$program"
 done
+for program in classify classify_as_needed; do
+  run "programs/$program" "$models/classify/model.pt" "$models/classify/0.png" || fail "$program"
+done
 if command -v clang++ >/dev/null; then
   build examples examples-clang training_step "$wheel" -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_COMPILER=clang++
   run examples-clang/training_step "$models/step.pt"
   build stranger programs-clang as_needed "$wheel" -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_COMPILER=clang++
   run programs-clang/as_needed "$models/step.pt" || fail "clang++"
+  build stranger programs-clang classify_as_needed "$wheel" -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_COMPILER=clang++
+  run programs-clang/classify_as_needed "$models/classify/model.pt" "$models/classify/0.png" || fail "clang++"
 fi
 
 # Dropped by the linker, and what helps.
@@ -76,6 +82,13 @@ expect_message "libc10.so: $cannot_open" LD_LIBRARY_PATH="$wheel/lib" $installed
 run LD_LIBRARY_PATH="$wheel/lib:$torch/lib" $installed "$models/step.pt" || fail "LD_LIBRARY_PATH"
 run ${installed}_with_folders "$models/step.pt" || fail "INSTALL_RPATH_USE_LINK_PATH"
 
+image="$models/classify/0.png"
+classify=installed/bin/classify_installed
+expect_message "libpaco_classify.so: $cannot_open" $classify "$models/classify/model.pt" "$image"
+run LD_LIBRARY_PATH="$wheel/lib:$torch/lib" $classify "$models/classify/model.pt" "$image" || fail "LD_LIBRARY_PATH"
+run ${classify}_with_folders "$models/classify/model.pt" "$image" || fail "INSTALL_RPATH_USE_LINK_PATH"
+expect_message "operators of libpaco" programs/classify "$models/step.pt" "$image"
+
 # Another PyTorch, or none, when the program starts and when CMake configures it.
 expect_message "was built for PyTorch" LD_PRELOAD=programs/libother_torch.so programs/first "$models/step.pt"
 mkdir -p other/share/cmake/Torch other/include/torch/headeronly
@@ -84,6 +97,9 @@ touch other/share/cmake/Torch/TorchConfig.cmake
 echo '#define TORCH_VERSION "2.1.0"' >other/include/torch/headeronly/version.h
 expect_message "Rebuild libpaco" PATH="$PATH" cmake -S stranger -B mismatch \
   -DCMAKE_PREFIX_PATH="$wheel" -DTorch_DIR="$work/other/share/cmake/Torch"
+sed -i 's/COMPONENTS classify/COMPONENTS classify cloud/' stranger/CMakeLists.txt
+expect_message "none that is called cloud" PATH="$PATH" cmake -S stranger -B component \
+  -DCMAKE_PREFIX_PATH="$wheel"
 rm "site packages/torch"
 expect_message "PyTorch is needed: add its torch.utils.cmake_prefix_path" PATH="$PATH" cmake -S stranger -B none \
   -DCMAKE_PREFIX_PATH="$wheel"
@@ -93,5 +109,9 @@ expect_message "drop -D_GLIBCXX_USE_CXX11_ABI=0" PATH="$PATH" c++ -std=c++20 -D_
   -I"$wheel/include" -fsyntax-only stranger/registered.cpp
 
 [[ ! -e python-was-called ]] || fail "Python was called: $(cat python-was-called)"
-ldd programs/first | grep -q python && fail "a program links Python"
+for program in first classify; do
+  ldd programs/$program | grep -q python && fail "a program links Python"
+done
+ldd programs/first | grep -q opencv && fail "libpaco links OpenCV"
+ldd programs/classify | grep -q libpaco.so && fail "libpaco_classify links libpaco"
 echo "a stranger's project works"

@@ -41,10 +41,14 @@ class InferenceClassifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [N, C] of normalised images [N, C_in, H, W]."""
+        return self.logits_and_features(images)[0]
+
+    def logits_and_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits [N, C], and the pooled features [N, F] that they are made of."""
         feats = self.backbone(images)
         if self.neck is not None:
             feats = self.neck(feats)
         logits = self.centers.predict(feats[-1])
         if self.log_target_prior is not None:
             logits = logits + self.log_target_prior.to(logits.dtype)
-        return logits
+        return logits, feats[-1]

@@ -6,7 +6,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "failure.h"
+#include "error.h"
 
 namespace paco::classify {
 namespace {
@@ -22,7 +22,7 @@ struct Bytes {
 
   uint64_t number(size_t at, size_t size) const {
     if (at + size > text.size()) {
-      throw Failure("its zip archive is damaged");
+      throw Error("its zip archive is damaged");
     }
     uint64_t result = 0;
     for (size_t i = size; i-- > 0;) {
@@ -35,13 +35,13 @@ struct Bytes {
 Bytes read(const std::string& path, uint64_t at, uint64_t size) {
   const uint64_t file_size = std::filesystem::file_size(path);
   if (size > file_size || at > file_size - size) {
-    throw Failure("it is no zip archive, or cut off");
+    throw Error("it is no zip archive, or cut off");
   }
   Bytes bytes{std::string(size, '\0')};
   std::ifstream file(path, std::ios::binary);
   if (!file.seekg(static_cast<std::streamoff>(at)) ||
       !file.read(bytes.text.data(), static_cast<std::streamsize>(size))) {
-    throw Failure("it cannot be read");
+    throw Error("it cannot be read");
   }
   return bytes;
 }
@@ -53,7 +53,7 @@ Bytes directory(const std::string& path, uint64_t file_size) {
   uint64_t end_at = file_size - kEnd;  // beyond the file, if that is smaller
   const Bytes end = read(path, end_at, kEnd);
   if (end.number(0, 4) != 0x06054b50) {
-    throw Failure("it is no zip archive, or cut off");
+    throw Error("it is no zip archive, or cut off");
   }
   uint64_t size = end.number(12, 4);
   uint64_t at = end.number(16, 4);
@@ -68,7 +68,7 @@ Bytes directory(const std::string& path, uint64_t file_size) {
   }
   // Another place would leave it to the reader which list counts.
   if (at > file_size || size != end_at - at) {
-    throw Failure("its zip archive is damaged");
+    throw Error("its zip archive is damaged");
   }
   return read(path, at, size);
 }
@@ -143,7 +143,7 @@ void check_archive(const std::string& path) {
   uint64_t total = 0;
   for (size_t entry = 0; entry < files.text.size();) {
     if (files.number(entry, 4) != 0x02014b50) {
-      throw Failure("its zip archive is damaged");
+      throw Error("its zip archive is damaged");
     }
     const size_t name_end = entry + 46 + files.number(entry + 28, 2);
     const size_t extra_end = name_end + files.number(entry + 30, 2);
@@ -151,17 +151,17 @@ void check_archive(const std::string& path) {
     const uint64_t size = number_of(files, entry, kUnpackedSize, name_end, extra_end);
     const bool is_text = name.find("/extra/") != std::string::npos || name.ends_with(".json");
     if (is_text && size > kLargestText) {
-      throw Failure("its text " + name + " unpacks to " + megabytes(size) + ", and " +
-                    megabytes(kLargestText) + " is the limit");
+      throw Error("its text " + name + " unpacks to " + megabytes(size) + ", and " +
+                  megabytes(kLargestText) + " is the limit");
     }
     total += size;
     if (size > file_size + kLargestGain || total > file_size + kLargestGain) {
-      throw Failure("its " + megabytes(file_size) + " unpack to " + megabytes(total) +
-                    " and more, which no export does");
+      throw Error("its " + megabytes(file_size) + " unpack to " + megabytes(total) +
+                  " and more, which no export does");
     }
     const uint64_t at = number_of(files, entry, kOffset, name_end, extra_end);
     if (!is_sound(path, files, entry, at, size)) {
-      throw Failure(name + " in it is not what was written");
+      throw Error(name + " in it is not what was written");
     }
     entry = extra_end + files.number(entry + 32, 2);
   }

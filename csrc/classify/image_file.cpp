@@ -5,21 +5,21 @@
 #include <fstream>
 #include <string_view>
 
-#include "failure.h"
+#include "error.h"
 
 namespace paco::classify {
 namespace {
 
 namespace fs = std::filesystem;
-using Bytes = std::vector<uint8_t>;
+using Bytes = std::span<const uint8_t>;
 
-bool has(const Bytes& file, size_t at, std::string_view text) {
+bool has(Bytes file, size_t at, std::string_view text) {
   return at + text.size() <= file.size() &&
          std::memcmp(file.data() + at, text.data(), text.size()) == 0;
 }
 
 /// Whether a JPEG's data has its end: without, the decoder paints the rest gray.
-bool is_whole_jpeg(const Bytes& file) {
+bool is_whole_jpeg(Bytes file) {
   for (size_t i = 2; i + 1 < file.size();) {
     const uint8_t marker = file[i + 1];
     if (file[i] != 0xff || marker == 0xff) {  // pixels, or padding
@@ -37,7 +37,7 @@ bool is_whole_jpeg(const Bytes& file) {
   return false;
 }
 
-bool is_animated_png(const Bytes& file) {
+bool is_animated_png(Bytes file) {
   for (size_t i = 8; i + 8 <= file.size() && !has(file, i + 4, "IDAT");) {
     if (has(file, i + 4, "acTL")) {
       return true;
@@ -49,7 +49,7 @@ bool is_animated_png(const Bytes& file) {
   return false;
 }
 
-bool is_animated_webp(const Bytes& file) {
+bool is_animated_webp(Bytes file) {
   constexpr uint8_t kAnimation = 0x02;
   return has(file, 0, "RIFF") && has(file, 8, "WEBPVP8X") && file.size() > 20 &&
          (file[20] & kAnimation) != 0;
@@ -57,39 +57,42 @@ bool is_animated_webp(const Bytes& file) {
 
 }  // namespace
 
-std::vector<uint8_t> read_image_file(const std::string& path) {
+std::vector<uint8_t> read_image_file(const fs::path& path) {
   // Asked before it is opened, which waits where a pipe has no writer.
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
   if (!fs::exists(status)) {
-    throw Failure("cannot be read: " + error.message());
+    throw Error("cannot be read: " + error.message());
   }
   if (!fs::is_regular_file(status)) {
-    throw Failure("is a pipe, a socket or a device, and no image file");
+    throw Error("is a pipe, a socket or a device, and no image file");
   }
   constexpr uintmax_t kLargest = 1 << 30;
   const uintmax_t size = fs::file_size(path, error);
   if (error || size > kLargest) {
-    throw Failure("is larger than 1 GB, and no image file");
+    throw Error("is larger than 1 GB, and no image file");
   }
-  Bytes file(size);
+  std::vector<uint8_t> file(size);
   std::ifstream stream(path, std::ios::binary);
   if (!stream.read(reinterpret_cast<char*>(file.data()), static_cast<std::streamsize>(size))) {
-    throw Failure("cannot be read");
-  }
-  if (file.empty()) {
-    throw Failure("is empty");
-  }
-  if (has(file, 0, "GIF8")) {
-    throw Failure("is a GIF, of which programs show different frames; convert it to PNG");
-  }
-  if (is_animated_webp(file) || (has(file, 0, "\x89PNG") && is_animated_png(file))) {
-    throw Failure("is animated, and programs show different frames of it; convert one to PNG");
-  }
-  if (has(file, 0, "\xff\xd8\xff") && !is_whole_jpeg(file)) {
-    throw Failure("is cut off: the JPEG has no end");
+    throw Error("cannot be read");
   }
   return file;
+}
+
+void check_image_file(Bytes file) {
+  if (file.empty()) {
+    throw Error("is empty");
+  }
+  if (has(file, 0, "GIF8")) {
+    throw Error("is a GIF, of which programs show different frames; convert it to PNG");
+  }
+  if (is_animated_webp(file) || (has(file, 0, "\x89PNG") && is_animated_png(file))) {
+    throw Error("is animated, and programs show different frames of it; convert one to PNG");
+  }
+  if (has(file, 0, "\xff\xd8\xff") && !is_whole_jpeg(file)) {
+    throw Error("is cut off: the JPEG has no end");
+  }
 }
 
 }  // namespace paco::classify

@@ -1,12 +1,14 @@
-#include "folder.h"
+#include "image_folder.h"
 
 #include <algorithm>
 #include <filesystem>
+#include <iterator>
 #include <set>
+#include <utility>
 
-#include "failure.h"
+#include "error.h"
 
-namespace paco::classify {
+namespace paco {
 namespace {
 
 namespace fs = std::filesystem;
@@ -25,7 +27,7 @@ std::string lower_case(std::string text) {
 }
 
 /// `above` are the folders that lead here; a link to one of them would lead around for ever.
-void add_images(const fs::path& folder, std::vector<fs::path> above, Images& images) {
+void add_images(const fs::path& folder, std::vector<fs::path> above, ImageFiles& images) {
   std::error_code error;
   const fs::path here = fs::canonical(folder, error);
   if (!error && std::find(above.begin(), above.end(), here) != above.end()) {
@@ -58,21 +60,43 @@ void add_images(const fs::path& folder, std::vector<fs::path> above, Images& ima
 
 }  // namespace
 
-void add_folder(const std::string& folder, Images& images) {
+void add_folder(const std::string& folder, ImageFiles& images) {
   const size_t before = images.paths.size();
   const size_t unread = images.unread.size();
   add_images(folder, {}, images);
   if (images.paths.size() == before) {
     if (images.unread.size() > unread) {
-      throw Failure(images.unread.back());
+      throw Error(images.unread.back());
     }
     std::string names;
     for (const std::string& extension : kExtensions) {
       names += " " + extension;
     }
-    throw Failure("the folder " + folder + " has no image:" + names);
+    throw Error("the folder " + folder + " has no image:" + names);
   }
   std::sort(images.paths.begin() + static_cast<std::ptrdiff_t>(before), images.paths.end());
 }
 
-}  // namespace paco::classify
+LabelledImages labelled_images(const std::string& folder) {
+  ImageFiles files;
+  add_folder(folder, files);
+  LabelledImages result;
+  std::set<std::string> names;
+  std::vector<std::string> names_of_paths;
+  for (const std::string& path : files.paths) {
+    const fs::path below = fs::path(path).lexically_relative(folder);
+    if (!below.has_parent_path()) {
+      throw Error("the image " + path + " is in no folder of a class");
+    }
+    names_of_paths.push_back(below.begin()->string());
+    names.insert(names_of_paths.back());
+  }
+  result.classes.assign(names.begin(), names.end());
+  for (const std::string& name : names_of_paths) {
+    result.labels.push_back(std::distance(names.begin(), names.find(name)));
+  }
+  result.paths = std::move(files.paths);
+  return result;
+}
+
+}  // namespace paco
