@@ -1,6 +1,7 @@
 """How an image file becomes the input of a classifier, as texts that ``paco-classify`` reads."""
 
 from collections.abc import Sequence
+from importlib import metadata
 
 __all__ = ["image_metadata"]
 
@@ -46,7 +47,8 @@ def image_metadata(
         interpolation: "nearest", "bilinear" or "bicubic"; for cv2 also "area" and "lanczos", for
             pillow also "box".
         resize_backend: "cv2", which interpolates between the nearest pixels, or "pillow", which
-            averages over what a new pixel covers. Training and inference have to use the same.
+            averages over what a new pixel covers. Training and inference have to use the same; of
+            Pillow that is the installed version, since 13 rounds some pixels otherwise.
         crop_padding: cut a square out of the center before the resize to (size, size), with an edge
             of size / (size + crop_padding) of the image's shorter one, as EfficientNet has it.
         crop: (height, width) of the center; an image smaller than that is an error.
@@ -105,6 +107,8 @@ def image_metadata(
         texts["resize"] = _integers(resize if isinstance(resize, tuple) else (resize,))
         texts["interpolation"] = interpolation
         texts["resize_backend"] = resize_backend
+        if resize_backend == "pillow" and (major := _pillow_version()):
+            texts["pillow"] = major
         if resize_edge != "short":
             texts["resize_edge"] = resize_edge
         if keep_ratio:
@@ -118,6 +122,14 @@ def image_metadata(
     if crop is not None:
         texts["crop"] = _integers(crop)
     return texts
+
+
+def _pillow_version() -> str | None:
+    """The major one, where there is a Pillow."""
+    try:
+        return metadata.version("pillow").split(".")[0]
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _integers(values: Sequence[int]) -> str:

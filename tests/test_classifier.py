@@ -257,8 +257,9 @@ def test_what_is_no_image_is_a_type_error(files):
         ({"threads": -1}, r"options\.threads must be at least 1, got -1"),
         ({"batch_size": 0}, r"options\.batch_size must be at least 1, got 0"),
         ({"target_prior": [1.0, 2.0]}, "a number for each of 4 classes, got 2"),
-        ({"target_prior": [1.0, 2.0, 0.0, 3.0]}, "must be finite and above 0, got 0.* for class 2"),
-        ({"target_prior": [1.0, 2.0, float("nan"), 3.0]}, "must be finite and above 0"),
+        ({"target_prior": [1.0, 2.0, -1.0, 3.0]}, "must be finite, >= 0 .* got -1.* for class 2"),
+        ({"target_prior": [0.0] * 4}, "must be finite, >= 0 and not all zero"),
+        ({"target_prior": [1.0, 2.0, float("nan"), 3.0]}, "must be finite, >= 0"),
         ({"dtype": "float16"}, "dtype must be float32 or bfloat16, got float16"),
         ({"device": "abacus"}, "abacus"),
         ({"device": "meta"}, "options.device is meta, which PyTorch cannot use here"),
@@ -276,6 +277,19 @@ def test_a_file_of_an_older_libpaco_says_what_it_lacks(tmp_path):
     paco.Classifier(tmp_path / "model.pt").classify(np.zeros((8, 8), np.uint8))
     with pytest.raises(ValueError, match=r"has no pooled features, .*: export it again"):
         paco.Classifier(tmp_path / "model.pt", features=True)
+
+
+@pytest.mark.parametrize("suffix", ["pt", "pt2"])
+def test_a_file_with_a_target_prior_takes_no_other(tmp_path, suffix):
+    """Their logarithms would add up, to a prior of neither."""
+    texts = image_metadata(["a", "b"], mean=[0.0], std=[1.0], channels="GRAY")
+    texts["target_prior"] = "[0.1, 0.9]"
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
+    path = tmp_path / f"model.{suffix}"
+    deploy.export_classifier(model, torch.randn(2, 1, 8, 8), path, texts)
+    assert paco.Classifier(path).texts["target_prior"] == "[0.1, 0.9]"
+    with pytest.raises(ValueError, match=f"{path} was exported with a target prior"):
+        paco.Classifier(path, target_prior=[1.0, 1.0])
 
 
 def test_top_k_is_checked(files):

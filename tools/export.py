@@ -133,8 +133,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     if args.bf16 and args.format not in ("pt", "pt2"):
         parser.error(f"--bf16 is for pt and pt2, not for {args.format}")
-    if args.target_prior and args.format == "training-step":
-        parser.error("--target-prior is for classifiers, not for training-step")
+    if args.target_prior and args.format.startswith("training-step"):
+        parser.error(f"--target-prior is for classifiers, not for {args.format}")
 
     with command_line.refusals_without_traceback("export.py"):
         export_checkpoint(args)

@@ -27,9 +27,10 @@ std::vector<float> log_shares(const std::vector<double>& prior, size_t classes) 
   const double sum = std::accumulate(prior.begin(), prior.end(), 0.0);
   std::vector<float> result;
   for (size_t c = 0; c < prior.size(); ++c) {
-    if (!(prior[c] > 0) || !std::isfinite(sum)) {
-      throw Error("options.target_prior must be finite and above 0, got " +
-                  std::to_string(prior[c]) + " for class " + std::to_string(c));
+    if (!(prior[c] >= 0) || !std::isfinite(sum) || sum == 0) {
+      throw Error("options.target_prior must be finite, >= 0 and not all zero, got " +
+                  std::to_string(prior[c]) + " for class " + std::to_string(c) + " and a sum of " +
+                  std::to_string(sum));
     }
     result.push_back(static_cast<float>(std::log(prior[c] / sum)));
   }
@@ -57,6 +58,10 @@ struct Classifier::Impl {
         chunk(at_least_one("options.batch_size", options.batch_size)) {
     model = load_model(path, {options.device, options.dtype, threads, options.features});
     log_prior = log_shares(options.target_prior, model.classes.size());
+    if (!log_prior.empty() && model.texts.contains("target_prior")) {
+      throw Error(path + " was exported with a target prior, which is in its logits: leave " +
+                  "options.target_prior empty, or export it without");
+    }
     if (options.device == "cpu") {
       // What all threads have in the network together is a batch.
       chunk = std::max<size_t>(1, chunk / threads);
@@ -108,6 +113,11 @@ struct Classifier::Impl {
     if (logits.size() != model.classes.size()) {
       throw Error("logits must be those of " + std::to_string(model.classes.size()) +
                   " classes, got " + std::to_string(logits.size()));
+    }
+    if (!are_numbers(logits)) {
+      throw Error(
+          "logits must be numbers, one of them finite and the others not above it: -inf is for a "
+          "class that does not occur");
     }
     std::vector<int64_t> order(logits.size());
     std::iota(order.begin(), order.end(), 0);

@@ -29,8 +29,9 @@ struct ClassifierOptions {
   /// Images that are in the network at once, all threads together.
   int batch_size = 64;
 
-  /// How often each class occurs where the classifier is used, in any unit, each above zero; empty
-  /// if all are as likely as each other. The logits get its logarithm, as training had the prior.
+  /// How often each class occurs where the classifier is used, in any unit; empty if all are as
+  /// likely as each other. The logits get the logarithms of the shares, -inf for a class with 0.
+  /// Not for a file that was exported with a target prior.
   std::vector<double> target_prior = {};
 
   /// Give pooled features too, which a file keeps since libpaco 0.3.
@@ -99,7 +100,8 @@ class PACO_API Classifier {
   void run(const std::vector<Image>& images,
            const std::function<bool(const ImageResult&)>& visit) const;
 
-  /// The best classes of logits that run() gave.
+  /// The best classes of logits that run() gave. Throws Error for NaN and infinity, and for -inf of
+  /// all classes.
   std::vector<Prediction> best(std::span<const float> logits, int top_k = 5) const;
 
   /// Names of the classes, in the order of the logits.

@@ -14,7 +14,7 @@
 namespace paco {
 
 /// What the numbers of a pixel are.
-enum class Channels { kRGB, kBGR, kGray };
+enum class Channels : uint8_t { kRGB, kBGR, kGray };
 
 /// A decoded image of 8 bits a channel, in memory that is the caller's.
 struct Pixels {

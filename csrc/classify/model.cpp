@@ -22,11 +22,11 @@ namespace paco::classify {
 namespace {
 
 constexpr const char* kTexts[] = {
-    "channels",      "mean",         "std",         "orientation",       "classes",
-    "class_counts",  "resize",       "resize_edge", "resize_keep_ratio", "resize_backend",
-    "interpolation", "crop_padding", "crop",        "input_shape",       "dtype",
-    "features",      "config",       "checkpoint",  "checkpoint_sha256", "toolbox",
-    "paco_version",  "torch_version"};
+    "channels",      "mean",          "std",         "orientation",       "classes",
+    "class_counts",  "resize",        "resize_edge", "resize_keep_ratio", "resize_backend",
+    "interpolation", "crop_padding",  "crop",        "input_shape",       "dtype",
+    "features",      "config",        "checkpoint",  "checkpoint_sha256", "toolbox",
+    "paco_version",  "torch_version", "pillow",      "target_prior"};
 
 /// About the caller's options, where nothing is wrong with the file.
 struct OptionError : Error {

@@ -141,19 +141,21 @@ bool pillow_knows(const std::string& interpolation) {
 }
 
 Bitmap resize_like_pillow(const Bitmap& image, int height, int width,
-                          const std::string& interpolation) {
+                          const std::string& interpolation, int version) {
   if (interpolation == "nearest") {
     return nearest(image, height, width);
   }
   const Filter& filter = filters().at(interpolation);
-  Bitmap result = image;
-  if (width != image.width) {
-    result = resize_rows(result, windows(image.width, width, filter));
-  }
-  if (height != image.height) {
-    result = resize_columns(result, windows(image.height, height, filter));
-  }
-  return result;
+  const auto rows = [&](const Bitmap& from) {
+    return width == image.width ? from : resize_rows(from, windows(image.width, width, filter));
+  };
+  const auto columns = [&](const Bitmap& from) {
+    return height == image.height ? from
+                                  : resize_columns(from, windows(image.height, height, filter));
+  };
+  const int lost = image.height - height;
+  const bool columns_first = version >= 13 && lost > 0 && lost > 2 * (image.width - width);
+  return columns_first ? rows(columns(image)) : columns(rows(image));
 }
 
 }  // namespace paco::classify

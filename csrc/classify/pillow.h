@@ -13,10 +13,10 @@ bool pillow_knows(const std::string& interpolation);
 /// interpolation: all but the first widen their filter with the reduction, so that it
 /// covers all pixels, where OpenCV's takes the nearest.
 ///
-/// Rows are filtered before columns, each pass rounded to 8 bits. So does Pillow, bit for bit,
-/// except that Pillow 13 turns the order round for images that are more than twice as tall as wide,
-/// or that become wider and less tall; there results differ by such roundings.
+/// Rows are filtered before columns, each pass rounded to 8 bits, so that the order shows in the
+/// bits. Since version 13 Pillow filters columns first where the height loses more than twice as
+/// many pixels as the width. `version` is the major one.
 Bitmap resize_like_pillow(const Bitmap& image, int height, int width,
-                          const std::string& interpolation);
+                          const std::string& interpolation, int version);
 
 }  // namespace paco::classify

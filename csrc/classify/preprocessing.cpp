@@ -31,6 +31,8 @@ void parse_resize(const FindText& text, Preprocessing& result) {
   result.resize_keeps_ratio = text("resize_keep_ratio") == "1";
   result.resize_backend = text("resize_backend");
   result.interpolation = text("interpolation");
+  const std::vector<int> pillow = parse_numbers<int>("pillow", text("pillow"));
+  result.pillow_version = pillow.empty() ? 0 : pillow[0];  // files of libpaco 0.2.0 do not say
   const std::vector<int> padding = parse_numbers<int>("crop_padding", text("crop_padding"));
   if (!padding.empty()) {
     result.crop_padding = padding[0];
@@ -109,8 +111,9 @@ Bitmap resize(const Bitmap& image, const Preprocessing& p) {
     throw Error("of " + shape(image.height, image.width) + " cannot be resized");
   }
   const auto [height, width] = *size;
-  return p.resize_backend == "pillow" ? resize_like_pillow(image, height, width, p.interpolation)
-                                      : resize_like_opencv(image, height, width, p.interpolation);
+  return p.resize_backend == "pillow"
+             ? resize_like_pillow(image, height, width, p.interpolation, p.pillow_version)
+             : resize_like_opencv(image, height, width, p.interpolation);
 }
 
 }  // namespace
@@ -200,7 +203,7 @@ void preprocess(const Image& image, const Preprocessing& p, float* output) {
     for (int y = 0; y < height; ++y) {
       const uint8_t* row = bitmap.row(y) + (reversed ? channels - 1 - c : c);
       for (int x = 0; x < width; ++x) {
-        *output++ = input[row[x * channels]];
+        *output++ = input[row[static_cast<std::ptrdiff_t>(x) * channels]];
       }
     }
   }

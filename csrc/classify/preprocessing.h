@@ -23,6 +23,7 @@ struct Preprocessing {
   std::string resize_edge;                    ///< "short", "long", "width" or "height"
   bool resize_keeps_ratio;                    ///< fits into {height, width}, turned as the image is
   std::string resize_backend;                 ///< "cv2" or "pillow"
+  int pillow_version;                         ///< major version of the Pillow that it is like
   std::string interpolation;                  ///< "bilinear" and so on
   std::optional<std::array<int, 2>> crop;     ///< height, width
   std::array<int, 3> input_shape;             ///< channels, height, width of what the model takes

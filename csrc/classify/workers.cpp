@@ -3,7 +3,6 @@
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <c10/core/InferenceMode.h>
-#include <omp.h>
 
 #include <algorithm>
 #include <cmath>
@@ -14,6 +13,8 @@
 #include <thread>
 
 #include "explain.h"
+
+extern "C" void omp_set_num_threads(int);  // OpenMP's, whose header clang-tidy lacks
 
 namespace paco::classify {
 namespace {
@@ -40,15 +41,6 @@ std::string subject(const Image& image, size_t index, size_t count) {
   return count == 1 ? "the image" : "image " + std::to_string(index);
 }
 
-/// Whether a softmax can be taken of a row; a class of probability 0 may have -inf.
-bool are_numbers(const at::Tensor& logits, int64_t row) {
-  const int64_t classes = logits.size(1);
-  const float* first = logits.const_data_ptr<float>() + row * classes;
-  const float* end = first + classes;
-  return std::any_of(first, end, [](float logit) { return std::isfinite(logit); }) &&
-         std::all_of(first, end, [](float logit) { return logit < INFINITY; });
-}
-
 Chunk compute(const Model& model, const std::vector<Image>& images, size_t first, size_t count) {
   const c10::InferenceMode guard;
   const auto [channels, height, width] = model.preprocessing.input_shape;
@@ -70,9 +62,11 @@ Chunk compute(const Model& model, const std::vector<Image>& images, size_t first
     return chunk;
   }
   chunk.outputs = model.run(batch.narrow(0, 0, rows));
+  const float* logits = chunk.outputs.logits.const_data_ptr<float>();
+  const int64_t classes = chunk.outputs.logits.size(1);
   for (size_t i = 0; i < count; ++i) {
     auto& [row, error] = chunk.entries[i];
-    if (row >= 0 && !are_numbers(chunk.outputs.logits, row)) {
+    if (row >= 0 && !are_numbers({logits + row * classes, static_cast<size_t>(classes)})) {
       row = -1;
       error = subject(images[first + i], first + i, images.size()) +
               " has logits that are NaN or infinite";
@@ -137,6 +131,11 @@ class Parts {
 };
 
 }  // namespace
+
+bool are_numbers(std::span<const float> logits) {
+  return std::any_of(logits.begin(), logits.end(), [](float x) { return std::isfinite(x); }) &&
+         std::all_of(logits.begin(), logits.end(), [](float x) { return x < INFINITY; });
+}
 
 void for_each_chunk(const Model& model, const std::vector<Image>& images, size_t size, int threads,
                     const std::function<bool(size_t first, const Chunk&)>& receive) {

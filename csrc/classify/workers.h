@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,9 @@ struct Chunk {
   std::vector<Entry> entries;
   Outputs outputs;
 };
+
+/// Whether a softmax can be taken of logits; a class of probability 0 may have -inf.
+bool are_numbers(std::span<const float> logits);
 
 /// Decodes and classifies images of a list, in parts of at most `size`, and hands the parts out in
 /// order, in the calling thread, until `receive` returns false.

@@ -172,8 +172,8 @@ Args:
     dtype: "" as exported, or "bfloat16" for a .pt file of float32.
     threads: processor threads, 0 for as many as PyTorch takes.
     batch_size: images that are in the network at once, all threads together.
-    target_prior: how often each class occurs where the classifier is used, each above 0; empty if
-        all are as likely as each other.
+    target_prior: how often each class occurs where the classifier is used, in any unit; empty if
+        all are as likely as each other. Not for a file that was exported with one.
     features: give pooled features too.
 
 Raises:
@@ -217,15 +217,16 @@ Raises:
 void add_classifier(py::module_& module) {
   py::options options;
   options.disable_function_signatures();  // the docstrings have better ones
-  py::register_local_exception_translator([](std::exception_ptr exception) {
-    try {
-      if (exception) {
-        std::rethrow_exception(exception);
-      }
-    } catch (const Error& error) {
-      py::set_error(PyExc_ValueError, error.what());
-    }
-  });
+  py::register_local_exception_translator(
+      [](std::exception_ptr exception) {  // NOLINT: pybind11's signature
+        try {
+          if (exception) {
+            std::rethrow_exception(exception);
+          }
+        } catch (const Error& error) {
+          py::set_error(PyExc_ValueError, error.what());
+        }
+      });
   py::class_<Prediction>(module, "Prediction", "A class and how likely it is.")
       .def_readonly("name", &Prediction::name)
       .def_readonly("probability", &Prediction::probability)

@@ -30,7 +30,7 @@ constexpr int64_t kWidth = 64;  // of the pooled features
 constexpr double kPi = 3.14159265358979;
 
 // Three small convolutions, and the projector that the contrastive pairs are compared behind.
-struct EncoderImpl : nn::Cloneable<EncoderImpl> {
+struct EncoderImpl final : nn::Cloneable<EncoderImpl> {
   EncoderImpl() { reset(); }
 
   void reset() override {

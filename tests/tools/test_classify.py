@@ -16,6 +16,7 @@ from pathlib import Path
 import cv2
 import mmcv
 import numpy as np
+import PIL
 import pytest
 import torch
 from helpers.digits_runs import CONFIGS
@@ -55,8 +56,9 @@ def all_logits(*arguments, classes: int, status: int = 0) -> dict[str, torch.Ten
     for line in map(json.loads, output.splitlines()):
         row = torch.full((classes,), torch.nan)
         for entry in line["top"]:
-            row[entry["index"]] = entry["logit"]
-        best = [entry["logit"] for entry in line["top"]]
+            # JSON has no infinity.
+            row[entry["index"]] = -torch.inf if entry["logit"] is None else entry["logit"]
+        best = row[[entry["index"] for entry in line["top"]]].tolist()
         assert best == sorted(best, reverse=True)
         assert sum(entry["probability"] for entry in line["top"]) == pytest.approx(1, abs=1e-5)
         logits[line["image"]] = row
@@ -272,6 +274,36 @@ def test_pixels_are_those_of_the_test_pipeline(steps, color, tmp_path, rng):
         assert (result[str(path)] - x.flatten()).abs().max() <= step, path
 
 
+@pytest.mark.parametrize("version", ["12", "13", None])
+@pytest.mark.parametrize(("height", "width"), [(118, 67), (75, 20), (40, 90), (19, 50)])
+def test_pillows_passes_have_the_order_of_the_version_in_the_file(tmp_path, version, height, width):
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width), np.uint8)
+    image = Image.fromarray(pixels)
+    image.save(tmp_path / "image.png")
+    orders = {
+        "rows first": image.resize((23, height), Image.BICUBIC).resize((23, 19), Image.BICUBIC),
+        "columns first": image.resize((width, 19), Image.BICUBIC).resize((23, 19), Image.BICUBIC),
+    }
+    texts = texts_of(
+        list(map(str, range(23 * 19))),
+        mean=[0.0],
+        std=[1.0],
+        channels="GRAY",
+        resize=(19, 23),
+        resize_backend="pillow",
+        interpolation="bicubic",
+    )
+    assert texts.pop("pillow") == PIL.__version__.split(".")[0]
+    if version is not None:
+        texts["pillow"] = version
+    example = torch.randn(2, 1, 19, 23)
+    deploy.export_classifier(nn.Flatten(), example, tmp_path / "model.pt", texts)
+    (got,) = all_logits(tmp_path / "model.pt", tmp_path / "image.png", classes=23 * 19).values()
+    columns_first = version == "13" and height - 19 > max(0, 2 * (width - 23))
+    expected = orders["columns first" if columns_first else "rows first"]
+    assert torch.equal(got, torch.from_numpy(np.asarray(expected).flatten()).float())
+
+
 @pytest.mark.parametrize("color_type", ["color", "color_ignore_orientation", "grayscale"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_images_stand_as_they_do_in_the_test_pipeline(tmp_path, color_type, orientation):
@@ -300,8 +332,7 @@ def test_images_stand_as_they_do_in_the_test_pipeline(tmp_path, color_type, orie
 
 def write_image(path: Path, rng: random.Random, fixed: bool) -> Path:
     """A photograph-like image, of a random size unless it is fixed."""
-    # Never twice as tall as wide, where Pillow 13 rounds in another order: see pillow.h.
-    height, width = (16, 20) if fixed else (rng.randint(42, 80), rng.randint(42, 160))
+    height, width = (16, 20) if fixed else (rng.randint(42, 160), rng.randint(42, 160))
     noise = np.random.default_rng(rng.getrandbits(32)).normal(size=(height, width, 3))
     image = cv2.GaussianBlur(noise, (0, 0), rng.uniform(0.8, 3))
     image = cv2.normalize(image, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
@@ -384,7 +415,7 @@ def test_names_come_from_the_standard_input(digits):
 
 def test_the_target_prior_is_added_to_the_logits(digits, tmp_path):
     folder, _ = digits
-    prior = torch.arange(1, 11) ** 2.0
+    prior = torch.arange(10) ** 2.0  # of the first class nothing occurs
     path = sorted((folder / "images" / "7").iterdir())[0]
     plain = all_logits(folder / "model.pt", path, classes=10)[str(path)]
     names = deploy.load(folder / "model.pt")[1]["classes"].split("\n")
@@ -402,7 +433,10 @@ def test_the_target_prior_is_added_to_the_logits(digits, tmp_path):
         ("{", "is no JSON: "),
         ("3", "should be an object or an array of a number for each of 10 classes"),
         ("[1, 2]", "should be an object or an array of a number for each of 10 classes"),
-        ("[1, 1, 1, 1, 1, 1, 1, 1, 1, 0]", "should have a number above 0 for the class 9, got 0"),
+        ("[1, 1, 1, 1, 1, 1, 1, 1, 1, -1]", "should have a number >= 0 for the class 9, got -1"),
+        ("[0, 0, 0, 0, 0, 0, 0, 0, 0, 0]", "has 0 for every class"),
+        ('{"0": 1, "0": 2}', "has the class 0 more than once"),
+        (f"[{', '.join(['1e999'] * 10)}]", "is no JSON: "),
         ('[1, 1, 1, 1, 1, 1, 1, 1, 1, "x"]', 'for the class 9, got "x"'),
         (json.dumps({c: 1 for c in "012345678x"}), "has no class 9"),
     ],

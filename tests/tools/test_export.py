@@ -100,10 +100,11 @@ def test_the_target_prior_is_in_the_file(checkpoint, tmp_path, options):
     torch.testing.assert_close(classifier(images), expected, rtol=tolerance, atol=tolerance)
 
 
-def test_a_training_step_takes_no_target_prior(checkpoint, tmp_path, capsys):
+@pytest.mark.parametrize("format_", ["training-step", "training-step-pt2"])
+def test_a_training_step_takes_no_target_prior(checkpoint, tmp_path, capsys, format_):
     with pytest.raises(SystemExit):
-        run(checkpoint, "--format", "training-step", "--target-prior", tmp_path / "prior.json")
-    assert "--target-prior is for classifiers" in capsys.readouterr().err
+        run(checkpoint, "--format", format_, "--target-prior", tmp_path / "prior.json")
+    assert f"--target-prior is for classifiers, not for {format_}" in capsys.readouterr().err
 
 
 def test_the_exported_training_step_is_the_heads(checkpoint, tmp_path, capsys):

@@ -67,8 +67,9 @@ std::vector<std::string> Summary::lines() const {
   constexpr size_t kWorst = 5;
   std::vector<std::pair<std::pair<int64_t, int64_t>, int64_t>> worst(confused_.begin(),
                                                                      confused_.end());
-  std::stable_sort(worst.begin(), worst.end(),
-                   [](const auto& a, const auto& b) { return a.second > b.second; });
+  std::sort(worst.begin(), worst.end(), [](const auto& a, const auto& b) {
+    return a.second != b.second ? a.second > b.second : a.first < b.first;
+  });
   worst.resize(std::min(worst.size(), kWorst));
   for (const auto& [pair, count] : worst) {
     result.push_back(classes_[pair.first] + " taken for " + classes_[pair.second] + ": " +

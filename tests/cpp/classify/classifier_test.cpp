@@ -8,6 +8,7 @@
 #include <fstream>
 #include <functional>
 #include <iterator>
+#include <new>
 #include <string>
 #include <thread>
 #include <vector>
@@ -19,6 +20,7 @@ constexpr int kImages = 10;
 
 std::vector<paco::Image> images() {
   std::vector<paco::Image> result;
+  result.reserve(kImages);
   for (int i = 0; i < kImages; ++i) {
     result.emplace_back(kFolder + "/" + std::to_string(i) + ".png");
   }
@@ -75,7 +77,7 @@ TEST(Classifier, NamesTheBestClasses) {
   const auto rows = classifier.classify(images(), 2);
   ASSERT_EQ(rows.size(), kImages);
   for (int i = 0; i < kImages; ++i) {
-    const auto first = logits.begin() + 4 * i;
+    const auto first = logits.begin() + std::ptrdiff_t{4} * i;
     const auto best = classifier.classify(images()[i], 9);
     ASSERT_EQ(best.size(), 4);
     double sum = 0;
@@ -126,7 +128,9 @@ TEST(Classifier, GoesOnAfterABadImage) {
   EXPECT_EQ(visited, (std::vector<size_t>{0, 1, 2, 3, 4, 5, 6, 7}));
   expect_error("missing.png cannot be read: No such file", [&] { classifier.run(list); });
   // The visitor's own error comes out as it is.
-  EXPECT_THROW(classifier.run(list, [](const paco::ImageResult&) -> bool { throw 7; }), int);
+  EXPECT_THROW(
+      classifier.run(list, [](const paco::ImageResult&) -> bool { throw std::bad_alloc(); }),
+      std::bad_alloc);
 }
 
 TEST(Classifier, AnEmptyListIsNoError) {
@@ -148,17 +152,27 @@ TEST(Classifier, OnlyItsOwnErrorLeavesIt) {
   expect_error("got int8", [&] { paco::Classifier(model, {.dtype = "int8"}); });
   expect_error("a number for each of 4 classes, got 1",
                [&] { paco::Classifier(model, {.target_prior = {1}}); });
+  for (const std::vector<double>& bad :
+       {std::vector<double>{1, 1, 1, -1}, {1, 1, 1, NAN}, {1, 1, 1, INFINITY}, {0, 0, 0, 0}}) {
+    expect_error("must be finite, >= 0 and not all zero",
+                 [&] { paco::Classifier(model, {.target_prior = bad}); });
+  }
   const paco::Classifier classifier(model);
   expect_error("the image has no pixels", [&] { classifier.classify(paco::Pixels{}); });
   expect_error("the image is empty", [&] { classifier.classify(paco::Image::File{}); });
   expect_error("top_k must be at least 1", [&] { classifier.classify("x.png", 0); });
   expect_error("logits must be those of 4 classes, got 0", [&] { classifier.best({}); });
+  for (const std::vector<float>& bad :
+       {std::vector<float>{1, 2, 3, NAN}, {1, 2, 3, INFINITY}, std::vector<float>(4, -INFINITY)}) {
+    expect_error("logits must be numbers", [&] { classifier.best(bad); });
+  }
 }
 
 TEST(Classifier, ThreadsShareIt) {
   const paco::Classifier classifier(kFolder + "/model.pt", {.threads = 2, .batch_size = 4});
   const std::vector<float> logits = classifier.run(images()).logits;
   std::vector<std::jthread> threads;
+  threads.reserve(4);
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([&] {
       for (int i = 0; i < 5; ++i) {
