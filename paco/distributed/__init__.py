@@ -6,13 +6,19 @@ loss of one process on the joined batch, from each process's own rows, queue and
 """
 
 from .class_centers import ShardedClassCenters
+from .feature_queue import ShardedFeatureQueue
 from .loss import paco_loss
 from .rows import apply_shuffled, broadcast_rows, gather_rows
+from .shares import clip_grad_norm_, exclude_from_ddp, full_state_dict
 
 __all__ = [
     "ShardedClassCenters",
+    "ShardedFeatureQueue",
     "apply_shuffled",
     "broadcast_rows",
+    "clip_grad_norm_",
+    "exclude_from_ddp",
+    "full_state_dict",
     "gather_rows",
     "paco_loss",
 ]

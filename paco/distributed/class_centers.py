@@ -10,6 +10,7 @@ from ..longtail import log_prior, log_target_prior
 from ..nn.class_centers import ClassCenters
 from .agreement import Call, agree
 from .collectives import Members, all_gather, all_to_all, members_of, reduce_scatter, share_of
+from .shares import gather_to_first
 
 
 class ShardedClassCenters(ClassCenters):
@@ -19,9 +20,11 @@ class ShardedClassCenters(ClassCenters):
     Process r has the r-th share of the classes, as :func:`torch.tensor_split` makes them; without a
     process group it is the only one.
 
-    The centers' gradients are whole on their process and carry no factor W: leave the parameters
-    out of DistributedDataParallel, and clip with :func:`clip_grad_norm_`, which counts every
-    process's share.
+    The centers' gradients are whole on their process and carry no factor W: keep
+    DistributedDataParallel from them with :func:`exclude_from_ddp`, clip with
+    :func:`clip_grad_norm_`, which counts them once, and scale float16's losses with
+    ``torch.distributed.fsdp.sharded_grad_scaler.ShardedGradScaler``, so that no process skips a
+    step alone. Loading takes its own rows of all centers (:func:`full_state_dict`).
 
     Args:
         in_features: F, the width of the pooled features.
@@ -36,7 +39,7 @@ class ShardedClassCenters(ClassCenters):
         weight: parameter [C_own, F].
         bias: parameter [C_own] or None.
         log_prior: buffer float32 [C_own].
-        num_classes: C.
+        num_classes: C, of all processes.
         first_class: the first of its own.
 
     Raises:
@@ -68,9 +71,10 @@ class ShardedClassCenters(ClassCenters):
                 f"process, got {num_classes}"
             )
         self.first_class, own = members.share(num_classes)
-        self.num_classes = num_classes
         super().__init__(in_features, own, bias, center_temperature, tau, scale)
+        self.num_classes = num_classes
         self.group = group
+        self.register_load_state_dict_pre_hook(_take_own_classes)
 
     def reset_parameters(self) -> None:
         """Draws the centers, on each process others, and forgets the prior."""
@@ -146,6 +150,18 @@ class ShardedClassCenters(ClassCenters):
             logits = logits + log_target_prior(target_prior, self.num_classes).to(logits)
         return logits
 
+    def whole_state(self) -> dict[str, Tensor] | None:
+        """The centers of all classes, as one process has them; None but on the first process.
+
+        Every process of the group has to call it.
+        """
+        whole = {}
+        for name, own in self.state_dict().items():
+            parts = gather_to_first(own, self.group)
+            if parts is not None:
+                whole[name] = torch.cat(parts)
+        return whole if members_of(self.group).rank == 0 else None
+
     def _sizes(self, x: Tensor) -> list[int]:
         facts = (
             ("the dtype of pooled features", str(x.dtype)),
@@ -158,6 +174,16 @@ class ShardedClassCenters(ClassCenters):
     def extra_repr(self) -> str:
         first, last = self.first_class, self.first_class + self.weight.size(0)
         return f"{super().extra_repr()}, classes {first} to {last} of {self.num_classes}"
+
+
+def _take_own_classes(
+    centers: ShardedClassCenters, state_dict: dict[str, Any], prefix: str, *_: object
+) -> None:
+    first, own = centers.first_class, len(centers.weight)
+    for name in ("weight", "bias", "log_prior"):
+        value = state_dict.get(prefix + name)
+        if value is not None and len(value) == centers.num_classes:
+            state_dict[prefix + name] = value[first : first + own]
 
 
 class _Shared(torch.autograd.Function):

@@ -106,6 +106,14 @@ def all_to_all(
         )
 
 
+def all_reduce(tensor: Tensor, operation: str, members: Members) -> Tensor:
+    """The sum ("sum") or the maximum ("max") over all processes."""
+    with _in_a_sentence(members):
+        return torch.ops._c10d_functional.wait_tensor(
+            torch.ops._c10d_functional.all_reduce(tensor, operation, members.name)
+        )
+
+
 def exchange_on_hosts(values: Tensor, group: dist.ProcessGroup | None) -> Tensor:
     """``values`` of all processes, of one shape, [W, ...]; no one waits for a device."""
     members = members_of(group)

@@ -28,6 +28,7 @@ class ClassCenters(nn.Module):
         scale: compare directions only, and multiply their cosine by this, > 0.
 
     Attributes:
+        num_classes: C.
         weight: parameter [C, F].
         bias: parameter [C] or None.
         log_prior: buffer float32 [C], zeros for no prior. It stays float32 when the module is
@@ -50,6 +51,7 @@ class ClassCenters(nn.Module):
         scale: float | None = None,
     ) -> None:
         super().__init__()
+        self.num_classes = num_classes
         self.center_temperature = float(center_temperature)
         self.tau = float(tau)
         self.scale = None if scale is None else float(scale)

@@ -6,9 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..distributed.collectives import members_of
+from ..distributed.loss import paco_loss
 from ..distributed.rows import gather_rows
 from .class_centers import ClassCenters
 from .feature_queue import FeatureQueue
+from .paco_loss import PaCoLoss
 
 
 class StepResult(NamedTuple):
@@ -19,7 +22,9 @@ class StepResult(NamedTuple):
     features: Tensor
     """[(1 + V) B, D], the unit rows of queries and keys."""
     center_logits: Tensor
-    """[A, C], the anchors' training logits."""
+    """[A, C], the anchors' training logits; those of a
+    :class:`paco.distributed.ShardedClassCenters` are of all processes' anchors and of its own
+    classes."""
 
 
 class TrainingStep(nn.Module):
@@ -31,6 +36,14 @@ class TrainingStep(nn.Module):
         centers: the class centers; their parameters are to be trained along.
         detach_centers: keep the centers' gradient from the pooled features, so that the encoder
             learns from the pairs alone, as in SupCon.
+        contrast: where several processes train, "local" contrasts the anchors of each with its own
+            rows and the queue; "global" with the rows of all, as one process would the joined
+            batch (:func:`paco.distributed.paco_loss`), and takes a :class:`PaCoLoss`. Queue and
+            centers may then be shared out: :class:`paco.distributed.ShardedFeatureQueue`,
+            :class:`paco.distributed.ShardedClassCenters`. A scripted step knows one process.
+
+    Raises:
+        ValueError: for another contrast, and for a loss, a queue or centers that do not go with it.
 
     Example::
 
@@ -44,8 +57,27 @@ class TrainingStep(nn.Module):
         queue: FeatureQueue,
         centers: ClassCenters,
         detach_centers: bool = False,
+        contrast: str = "local",
     ) -> None:
         super().__init__()
+        # Asked by what they have, because paco.distributed is made of this package's modules.
+        shared_queue = hasattr(queue, "whole_state")
+        shared_centers = hasattr(centers, "whole_state")
+        if contrast not in ("local", "global"):
+            raise ValueError(
+                f"TrainingStep: contrast must be 'local' or 'global', got {contrast!r}"
+            )
+        if contrast == "local" and (shared_queue or shared_centers):
+            raise ValueError(
+                "TrainingStep: a queue or centers that are shared out need contrast='global'"
+            )
+        if contrast == "global" and not isinstance(loss, PaCoLoss):
+            raise ValueError(
+                "TrainingStep: contrast='global' needs a PaCoLoss, got a " + type(loss).__name__
+            )
+        self.contrast = contrast
+        self.shared_queue = shared_queue
+        self.shared_centers = shared_centers
         self.loss = loss
         self.queue = queue
         self.centers = centers
@@ -63,7 +95,8 @@ class TrainingStep(nn.Module):
 
         The rows that have pooled features are the anchors, so ``pooled`` tells PaCo from GPaCo.
         Rows are normalised in the queue's dtype, also under autocast. Where several processes
-        train, each enqueues the keys of all; a scripted step knows one.
+        train, each enqueues the keys of all, or into a share of the queue its own; a scripted step
+        knows one.
 
         Args:
             queries: [B, D], projections of the first views, of any length.
@@ -112,19 +145,64 @@ class TrainingStep(nn.Module):
         features = torch.cat([queries, keys])
         center_logits = self.centers(pooled.detach() if self.detach_centers else pooled)
         key_labels = labels.repeat(keys.size(0) // max(batch, 1))
-        loss = self.loss(
-            features,
-            torch.cat([labels, key_labels]),
-            center_logits,
-            self.queue.features,
-            self.queue.labels,
-            num_valid=self.queue.num_valid,
-            soft_targets=soft_targets,
-        )
+        row_labels = torch.cat([labels, key_labels])
+        is_global = False
         if not torch.jit.is_scripting():
+            is_global = self.contrast == "global"
+        if is_global:
+            loss = self._global_loss(
+                features, row_labels, center_logits, pooled.size(0), soft_targets
+            )
+        else:
+            loss = self.loss(
+                features,
+                row_labels,
+                center_logits,
+                self.queue.features,
+                self.queue.labels,
+                num_valid=self.queue.num_valid,
+                soft_targets=soft_targets,
+            )
+        if not torch.jit.is_scripting() and not self.shared_queue:
             keys, key_labels = gather_rows(keys, key_labels)
         self.queue.enqueue(keys, key_labels)
         return StepResult(loss, features, center_logits)
+
+    @torch.jit.unused
+    def _global_loss(
+        self,
+        features: Tensor,
+        labels: Tensor,
+        center_logits: Tensor,
+        num_anchors: int,
+        soft_targets: Tensor | None,
+    ) -> Tensor:
+        options = self.loss
+        assert isinstance(options, PaCoLoss)
+        queue, queue_labels = self.queue.features, self.queue.labels
+        num_valid = self.queue.num_valid
+        if not self.shared_queue:  # every process has the whole queue: each takes a part of it
+            first, size = members_of(None).share(queue.size(0))
+            queue, queue_labels = queue[first : first + size], queue_labels[first : first + size]
+            num_valid = (num_valid - first).clamp(0, size)
+        return paco_loss(
+            features,
+            labels,
+            center_logits,
+            queue,
+            queue_labels,
+            num_valid,
+            None,
+            num_anchors,
+            options.beta,
+            options.gamma,
+            options.base_temperature,
+            options.label_smoothing,
+            soft_targets,
+            self.centers.num_classes if self.shared_centers else None,
+            alpha=options.alpha,
+            temperature=options.temperature,
+        )
 
     @torch.jit.export
     def predict(self, pooled: Tensor, target_prior: Tensor | None = None) -> Tensor:
