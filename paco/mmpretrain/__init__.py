@@ -38,6 +38,7 @@ from .engine.hooks.atomic_checkpoint_hook import AtomicCheckpointHook
 from .engine.hooks.class_counts_hook import ClassCountsHook
 from .engine.hooks.epoch_seed_hook import EpochSeedHook, seed_worker
 from .engine.hooks.proco_epoch_hook import ProCoEpochHook
+from .engine.hooks.shares_hook import SharesHook
 from .engine.loops.device_loops import DeviceTrainLoop, DeviceValLoop
 from .evaluation.long_tail_metric import LongTailMetric
 from .models.backbones.last_block_resnet import LastBlockResNet
@@ -98,6 +99,7 @@ __all__ = [
     "ProgressBarHook",
     "Projector",
     "ResNet200",
+    "SharesHook",
     "SmallConvNet",
     "SmallImageResNet",
     "SplitBatchNorm",

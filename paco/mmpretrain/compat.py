@@ -24,6 +24,7 @@ __all__ = [
     "count_epoch",
     "count_iteration",
     "do_not_resume",
+    "keep_from_the_first_broadcast",
     "make_windows_exportable",
     "normalises",
     "resume_from",
@@ -70,6 +71,30 @@ def resume_from(runner: "Runner", checkpoint: str) -> None:
 def do_not_resume(runner: "Runner") -> None:
     """Lets a run start anew."""
     runner._resume = False
+
+
+def keep_from_the_first_broadcast(runner: "Runner", prefixes: tuple[str, ...]) -> None:
+    """Lets a run start with each process's own tensors of these names.
+
+    Once the weights are drawn, a runner makes all of ``model.state_dict()`` that of process 0.
+    """
+    initialise = runner._init_model_weights
+
+    def without_them() -> None:
+        model = getattr(runner.model, "module", runner.model)
+        state_dict = model.state_dict
+
+        def common(*args: object, **kwargs: object) -> dict:
+            state = state_dict(*args, **kwargs)
+            return {name: x for name, x in state.items() if not name.startswith(prefixes)}
+
+        model.state_dict = common
+        try:
+            initialise()
+        finally:
+            del model.state_dict
+
+    runner._init_model_weights = without_them
 
 
 def count_iteration(loop: "EpochBasedTrainLoop") -> None:

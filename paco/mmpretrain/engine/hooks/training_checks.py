@@ -6,6 +6,7 @@ from mmengine.runner import Runner
 from mmpretrain.models import ImageClassifier
 from torch import nn
 
+from paco.distributed.shares import shared_out
 from paco.nn import ProCoLoss
 
 from ...datasets.class_counts import ClassCounts
@@ -13,6 +14,7 @@ from ...models.heads.class_centers_head import ClassCentersHead
 from ...models.heads.contrast_head import ContrastHead
 from ...naming import named
 from .proco_epoch_hook import ProCoEpochHook
+from .shares_hook import SharesHook
 
 __all__ = ["check_training"]
 
@@ -26,6 +28,11 @@ def check_training(runner: Runner, model: ImageClassifier, counts: ClassCounts) 
         _require_last_batch(runner)
     if any(isinstance(module, ProCoLoss) for module in modules):
         _require_epochs_to_start(runner)
+    if any(shared_out(model)) and not any(isinstance(hook, SharesHook) for hook in runner.hooks):
+        raise ValueError(
+            "a queue or class centers that are shared out are saved as a whole, and clipped as "
+            "one: add dict(type='SharesHook') to custom_hooks"
+        )
 
 
 def _require_epochs_to_start(runner: Runner) -> None:

@@ -6,7 +6,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
-from paco.distributed import apply_shuffled
+from paco.distributed import apply_shuffled, exclude_from_ddp
 from paco.nn import MomentumEncoder
 
 from ..heads.contrast_head import ContrastHead, EncodedViews
@@ -103,7 +103,7 @@ class PaCoClassifier(ImageClassifier):
                 f"{type(self.data_preprocessor).__name__}"
             )
         if self.data_preprocessor.num_classes is None:  # asked for by Mixup and CutMix
-            self.data_preprocessor.num_classes = self.head.centers.weight.size(0)
+            self.data_preprocessor.num_classes = self.head.centers.num_classes
         self.shuffle_bn = shuffle_bn
         self.batch_norm_group = batch_norm_group
         if batch_norm_group is not None:
@@ -112,6 +112,7 @@ class PaCoClassifier(ImageClassifier):
         if momentum is not None:
             self.key_encoder = MomentumEncoder(self._query_encoder(), momentum)
             self.register_load_state_dict_pre_hook(_complete_key_encoder)
+        exclude_from_ddp(self)
 
     def init_weights(self) -> None:
         super().init_weights()

@@ -70,7 +70,7 @@ class ClassCentersHead(ClsHead):
         for name in _RENAMED.keys() & kwargs.keys():
             raise TypeError(f"{type(self).__name__}: {name} is now called {_RENAMED[name]}")
         super().__init__(**kwargs)
-        self.centers = ClassCenters(
+        self.centers = self._new_centers(
             in_channels,
             num_classes,
             center_temperature=center_temperature,
@@ -82,13 +82,16 @@ class ClassCentersHead(ClsHead):
         self._knows_class_counts = False
         self.register_load_state_dict_pre_hook(_take_the_centers_of_either_head)
 
+    def _new_centers(self, *args, **kwargs) -> ClassCenters:
+        return ClassCenters(*args, **kwargs)
+
     def set_class_counts(self, class_counts: Tensor) -> None:
         """Takes the number of training images of each class, int64 [C].
 
         Raises:
             ValueError: For counts of another number of classes, with a prior or without.
         """
-        num_classes = self.centers.log_prior.numel()
+        num_classes = self.centers.num_classes
         if len(class_counts) != num_classes:
             raise ValueError(
                 f"{type(self).__name__} has num_classes={num_classes}, and the training set "
@@ -113,7 +116,7 @@ class ClassCentersHead(ClsHead):
         """
         weight = self.centers.weight
         if target_prior is not None:
-            target_prior = log_target_prior(target_prior, len(weight)).to(weight)
+            target_prior = log_target_prior(target_prior, self.centers.num_classes).to(weight)
         self.log_target_prior = target_prior
 
     def require_class_counts(self) -> None:

@@ -9,6 +9,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
+from paco.distributed import ShardedClassCenters, ShardedFeatureQueue
 from paco.nn import ClassCenters, FeatureQueue, PaCoLoss, TrainingStep
 
 from .class_centers_head import labels_of, soft_targets_of
@@ -45,6 +46,13 @@ class PaCoHead(ContrastHead):
         detach_centers (bool): Keep the centers' gradient from the encoder, which then learns from
             the pairs alone: with a :class:`MultiTaskLoss` this is SupCon, and the centers are a
             linear classifier of its features that trains along. Defaults to False.
+        contrast (str): Where several processes train, 'local' contrasts the images of each with
+            one another and with the queue; 'global' those of all, as one process would
+            (:func:`paco.distributed.paco_loss`), with a ``PaCoLoss``. Defaults to 'local'.
+        shard_queue (bool): With 'global', each process holds K / W keys, its own, of the queue.
+            Defaults to False.
+        shard_centers (bool): With 'global', each process holds C / W class centers. Defaults to
+            False.
         **kwargs: Passed to :class:`ClassCentersHead`.
 
     Attributes:
@@ -52,6 +60,7 @@ class PaCoHead(ContrastHead):
 
     Raises:
         TypeError: For a loss that is not called as they are.
+        ValueError: For shares without 'global', and 'global' with another loss.
     """
 
     def __init__(
@@ -63,8 +72,13 @@ class PaCoHead(ContrastHead):
         projector: dict,
         loss: dict,
         detach_centers: bool = False,
+        contrast: str = "local",
+        shard_queue: bool = False,
+        shard_centers: bool = False,
         **kwargs,
     ) -> None:
+        self._shard_centers = shard_centers
+        self.queue_size = queue_size
         super().__init__(num_classes, in_channels, feat_channels, projector, loss=loss, **kwargs)
         if "num_anchors" not in inspect.signature(self.loss_module.forward).parameters:
             raise TypeError(
@@ -73,13 +87,18 @@ class PaCoHead(ContrastHead):
                 "the head"
             )
         # From here on the centers are a part of the step.
+        queue_type = ShardedFeatureQueue if shard_queue else FeatureQueue
         self.step = TrainingStep(
             self.loss_module,
-            FeatureQueue(queue_size, feat_channels),
+            queue_type(queue_size, feat_channels),
             self._modules.pop("centers"),
             detach_centers,
+            contrast,
         )
         self.register_load_state_dict_pre_hook(_leave_a_queue_that_does_not_fit)
+
+    def _new_centers(self, *args, **kwargs) -> ClassCenters:
+        return (ShardedClassCenters if self._shard_centers else ClassCenters)(*args, **kwargs)
 
     @property
     def centers(self) -> ClassCenters:
@@ -101,7 +120,8 @@ class PaCoHead(ContrastHead):
         Returns:
             ``loss`` and, for the log, the anchors' training accuracy in percent, the mean cosine
             of an image's first view and its others, and the number of keys that the loss saw in
-            the queue.
+            the queue, or in this process's share. Without the accuracy where the centers are shared
+            out: no process has all logits of an image.
         """
         self.require_class_counts()
         labels = labels_of(data_samples)
@@ -118,11 +138,13 @@ class PaCoHead(ContrastHead):
         )
         with torch.no_grad():
             first, others = result.features[: len(labels)], result.features[len(labels) :]
-            anchor_labels = labels.repeat(len(pooled))
-            correct = result.center_logits.argmax(dim=1) == anchor_labels
+            accuracy = {}
+            if self.centers.weight.size(0) == self.centers.num_classes:
+                correct = result.center_logits.argmax(dim=1) == labels.repeat(len(pooled))
+                accuracy["accuracy_top-1"] = 100 * correct.float().mean()
             return {
                 "loss": result.loss,
-                "accuracy_top-1": 100 * correct.float().mean(),
+                **accuracy,
                 "view_similarity": (first * others.view_as(keys)).sum(dim=2).mean(),
                 "num_valid": num_valid,
             }
@@ -133,19 +155,24 @@ class PaCoHead(ContrastHead):
 def _leave_a_queue_that_does_not_fit(
     head: PaCoHead, state_dict: dict, prefix: str, *_: object
 ) -> None:
-    own = {"centers.weight": head.centers.weight, "queue.features": head.queue.features}
+    # Of a share its whole: that is what checkpoints hold.
+    own = {
+        "centers.weight": [head.centers.num_classes, *head.centers.weight.shape[1:]],
+        "queue.features": [head.queue_size, *head.queue.features.shape[1:]],
+    }
     prefix += "step."
-    saved = {name: state_dict[prefix + name] for name in own if prefix + name in state_dict}
-    if all(name in saved and saved[name].shape == own[name].shape for name in own):
+    saved = {
+        name: list(state_dict[prefix + name].shape) for name in own if prefix + name in state_dict
+    }
+    if saved == own:
         return
     queue = [name for name in state_dict if name.startswith(prefix + "queue.")]
     for name in queue:
         del state_dict[name]
     if queue:
-        shapes = [{n: list(x.shape) for n, x in tensors.items()} for tensors in (saved, own)]
         print_log(
             "The queue starts empty, because the checkpoint's does not fit: the checkpoint has "
-            f"{shapes[0]}, this head {shapes[1]}",
+            f"{saved}, this head {own}",
             logger="current",
             level=logging.WARNING,
         )
