@@ -134,6 +134,8 @@ def print_formula() -> None:
     print("|---|---|---|---|---|---|---|")
     for processes in (1, 8, 64, 512, 4096):
         for classes, queue in ((1000, 10**4), (10**6, 10**6), (10**7, 10**8)):
+            if classes < processes:  # a process would have none
+                continue
             for form in FORMS:
                 sizes = Sizes(64 * processes, 128, 2048, classes, queue)
                 of = cost(form, sizes, processes)
