@@ -221,3 +221,25 @@ def test_it_takes_two_steps(name, tmp_path):
 def test_cosine_classifiers_start_from_rows_of_unit_length():
     head = MODELS.build(load("imagenet_lt/bcl_r50").model).head
     torch.testing.assert_close(head.centers.weight.norm(dim=1), torch.ones(1000))
+
+
+@pytest.mark.parametrize("network", ["r50", "x50"])
+def test_logit_adjustment_is_bcl_without_its_contrast(network, tmp_path):
+    bcl, config = (
+        load(f"imagenet_lt/{method}_{network}") for method in ("bcl", "logit_adjustment")
+    )
+    head = config.model.head
+    assert (config.model.type, head.type) == ("ImageClassifier", "ClassCentersHead")
+    assert head.get("prior", True) and head.get("tau", 1.0) == 1.0
+    assert (head.num_classes, head.scale) == (bcl.model.head.num_classes, bcl.model.head.scale)
+    assert config.model.backbone == bcl.model.backbone
+    (views,) = bcl.train_dataloader.dataset.pipeline
+    assert config.train_dataloader.dataset.pipeline[1:-1] == views.classification
+    for name in ("optim_wrapper", "param_scheduler", "train_cfg", "data_preprocessor"):
+        assert config[name] == bcl[name]
+    assert config.train_dataloader.batch_size == bcl.train_dataloader.batch_size
+
+    config = shrunk(config)
+    model = build(config)
+    data = model.data_preprocessor(batch_of(config, tmp_path), training=True)
+    assert model(**data, mode="loss")["loss"].isfinite()
