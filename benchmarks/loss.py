@@ -9,7 +9,8 @@
 A batch has B images in two views and so M = 2B rows of features. In the PaCo form the first views
 are the A = B anchors and the second the keys, which carry no gradient; in the GPaCo form all rows
 are anchors with a gradient, A = M = 2B. "products" is the floor, the two matrix products of the
-forward pass alone, into memory that is there already.
+forward pass alone, into memory that is there already; of BCL, where every column has a gradient,
+the three of both passes.
 
 Extra memory is the peak during a call, less what every way needs: the features, their gradients,
 the gradient of the center logits or prototypes, and one row of gradients for each anchor.
@@ -139,7 +140,9 @@ def make_call(case: Case, candidate: str) -> Callable[[], tuple[Tensor, ...]]:
     if candidate == FLOOR:
         rows = [problem.anchors, problem.keys, problem.queue]
         rows += [problem.classes] if case.form == "bcl" else []
-        return products(problem.anchors.detach(), torch.cat(rows).detach())
+        return products(
+            problem.anchors.detach(), torch.cat(rows).detach(), backward=case.form == "bcl"
+        )
     if case.form == "bcl":
         return make_bcl_call(problem, BCL_LOSSES[candidate]())
     loss_function = LOSSES[candidate]()
@@ -175,15 +178,17 @@ def make_bcl_call(
     return call
 
 
-def products(anchors: Tensor, rows: Tensor) -> Callable[[], tuple[Tensor, ...]]:
-    """Anchors @ rows.T, then its result @ rows."""
+def products(anchors: Tensor, rows: Tensor, backward: bool) -> Callable[[], tuple[Tensor, ...]]:
+    """Anchors @ rows.T, its result @ rows, and for a backward pass its transpose @ anchors."""
     scores = anchors.new_empty(anchors.size(0), rows.size(0))
-    sums = torch.empty_like(anchors)
+    sums, gradient = torch.empty_like(anchors), torch.empty_like(rows)
     columns = rows.T
 
     def call() -> tuple[Tensor, ...]:
         torch.mm(anchors, columns, out=scores)
         torch.mm(scores, rows, out=sums)
+        if backward:
+            torch.mm(scores.T, anchors, out=gradient)
         return ()
 
     return call

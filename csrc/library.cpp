@@ -19,13 +19,32 @@ TORCH_LIBRARY(paco, m) {
       "float label_smoothing=0.0, Tensor? soft_targets=None, *, float alpha, float temperature) -> "
       "Tensor");
 
+  // The PaCo loss of samples with any number of classes, a scalar. See ops/multi_label_paco_loss.h.
+  m.def(
+      "multi_label_paco_loss(Tensor features, Tensor labels, Tensor center_logits, "
+      "Tensor? queue=None, Tensor? queue_labels=None, Tensor? num_valid=None, "
+      "Tensor? anchor_weight=None, float beta=1.0, float gamma=1.0, "
+      "float? base_temperature=None, *, float alpha, float temperature) -> Tensor");
+
   // Balanced contrastive learning, a scalar. See ops/bcl_loss.h.
   m.def(
       "bcl_loss(Tensor features, Tensor labels, Tensor prototypes, Tensor? queue=None, "
       "Tensor? queue_labels=None, Tensor? num_valid=None, *, float temperature) -> Tensor");
 
-  // Either loss, and what the backward pass needs of the forward pass. class_counts, [C], makes it
-  // that of BCL, whose prototypes are the last rows of features. With A anchors:
+  // The loss, and its gradient [M + C, D] to features and prototypes, empty unless it is asked for.
+  m.def(
+      "bcl_loss_forward(Tensor features, Tensor labels, Tensor prototypes, Tensor? queue, "
+      "Tensor? queue_labels, Tensor? num_valid, float temperature, bool grad) -> "
+      "(Tensor loss, Tensor gradient)");
+
+  // The gradient times that of the loss.
+  m.def(
+      "bcl_loss_backward(Tensor grad_loss, Tensor features, Tensor prototypes, Tensor gradient) -> "
+      "Tensor");
+
+  // The PaCo loss, and what the backward pass needs of the forward pass. class_counts, [C], makes
+  // it BCL, for devices without kernels of their own for that; prototypes are the last rows of
+  // features then. With A anchors:
   //   loss           []
   //   log_partition  [A]     L_i, the logarithm of the denominator; always float64
   //   pair_weight    [A]     W_i = beta + alpha |P(i)|

@@ -14,6 +14,7 @@ __all__ = [
     "bcl_loss",
     "center_logits",
     "class_mean_update_",
+    "multi_label_paco_loss",
     "paco_loss",
     "queue_enqueue_",
     "vmf_logits",
@@ -121,6 +122,80 @@ def paco_loss(
     )
 
 
+def multi_label_paco_loss(
+    features: Tensor,
+    labels: Tensor,
+    center_logits: Tensor,
+    queue: Tensor | None = None,
+    queue_labels: Tensor | None = None,
+    num_valid: Tensor | None = None,
+    anchor_weight: Tensor | None = None,
+    beta: float = 1.0,
+    gamma: float = 1.0,
+    base_temperature: float | None = None,
+    *,
+    alpha: float,
+    temperature: float,
+) -> Tensor:
+    r"""The PaCo loss of samples that have any number of classes, averaged over the anchors.
+
+    Rows, anchors and pairs are those of :func:`paco_loss`. y_i, [C], says which classes a row has.
+    Positives weigh by the overlap of their classes, a_ij, and the target is their mean, t_i::
+
+        a_ij = y_i . y_j / (|y_i| |y_j|)          t_i = y_i / sum_c y_ic
+        L_i  = log( sum_c exp s_ic + gamma sum_{j != i} exp p_ij )
+        W_i  = beta + alpha sum_{j != i} a_ij
+        l_i  = (T / T_base) [ L_i - (beta sum_c t_ic s_ic + alpha sum_{j != i} a_ij p_ij) / W_i ]
+        loss = mean_i l_i
+
+    With one class a row it is :func:`paco_loss`. A row without a class is contrast to all, a
+    positive of none, and adds 0 to the mean as an anchor, as does any anchor with W_i = 0.
+
+    The pairs of L_i are streamed as in :func:`paco_loss`; the positives come from sums over
+    classes, [C, D], for which the valid rows of the queue are copied.
+
+    Args:
+        features: z, [M, D], rows of unit length; float16, bfloat16, float32 or float64.
+        labels: y, bool [M, C], which classes each row has.
+        center_logits: s, [A, C], from :func:`center_logits`; of the dtype of ``features`` or
+            of the result. The first A rows of ``features`` are the anchors.
+        queue: past keys, [K, D], of the dtype of ``features``. No gradient flows to it.
+        queue_labels: bool [K, C]; given together with ``queue``.
+        num_valid: how many leading rows of ``queue`` are filled, an int64 tensor of one element
+            on the queue's device, such as ``state[1]`` of :func:`queue_enqueue_`. All by default.
+        anchor_weight: [A], a factor >= 0 for each l_i; the mean still divides by A. No gradient
+            flows to it.
+        beta: weight of the class centers, >= 0.
+        gamma: weight of the pairs in the denominator, >= 0.
+        base_temperature: T_base, > 0; T by default.
+        alpha: weight of a pair of the same classes, >= 0.
+        temperature: T, > 0.
+
+    Returns:
+        A scalar; float64 for float64 features, else float32. The gradient flows to ``features``,
+        as anchors and as contrast, and to ``center_logits``; asking for a second derivative is an
+        error. A NaN or an infinity in an input gives NaN.
+
+    Raises:
+        ValueError: for a bad argument, such as labels that are not bool; where :func:`paco_loss`
+            raises one for a weight, a temperature, ``num_valid`` or a repeated queue, too.
+    """
+    return torch.ops.paco.multi_label_paco_loss(
+        features,
+        labels,
+        center_logits,
+        queue,
+        queue_labels,
+        num_valid,
+        anchor_weight,
+        beta,
+        gamma,
+        base_temperature,
+        alpha=alpha,
+        temperature=temperature,
+    )
+
+
 def bcl_loss(
     features: Tensor,
     labels: Tensor,
@@ -221,11 +296,11 @@ def queue_enqueue_(
 
     Args:
         queue: [K, D].
-        queue_labels: int64 [K].
+        queue_labels: int64 [K], or bool [K, C] where a row has any number of classes.
         queue_state: int64 [2], the row to write next and the number of valid rows; zeros for an
             empty queue.
         keys: [B, D], converted to the queue's dtype; no gradient is kept.
-        labels: int64 [B].
+        labels: int64 [B], or bool [B, C].
 
     Raises:
         ValueError: for a bad argument; nothing is written then.
@@ -297,6 +372,7 @@ def class_mean_update_(
 # Python function, which could not be loaded, because keyword-only arguments follow defaults.
 for _function in (
     paco_loss,
+    multi_label_paco_loss,
     bcl_loss,
     center_logits,
     queue_enqueue_,

@@ -24,6 +24,7 @@ __all__ = [
     "bcl_loss",
     "center_logits",
     "class_mean_update_",
+    "multi_label_paco_loss",
     "paco_loss",
     "pixel_paco_loss",
     "queue_enqueue_",
@@ -118,6 +119,59 @@ def _smoothed_target(
     if num_classes == 1:  # no other class to give epsilon to: the operator refuses one
         return target
     return target * (1 - epsilon) + (1 - target) * epsilon / (num_classes - 1)
+
+
+def multi_label_paco_loss(
+    features: Tensor,
+    labels: Tensor,
+    center_logits: Tensor,
+    queue: Tensor | None = None,
+    queue_labels: Tensor | None = None,
+    num_valid: Tensor | None = None,
+    anchor_weight: Tensor | None = None,
+    beta: float = 1.0,
+    gamma: float = 1.0,
+    base_temperature: float | None = None,
+    *,
+    alpha: float,
+    temperature: float,
+) -> Tensor:
+    """The loss of :func:`paco.multi_label_paco_loss`, which documents the arguments."""
+    dtype = torch.float64 if features.dtype == torch.float64 else torch.float32
+    a = center_logits.size(0)
+    z = features.to(dtype)
+    s = center_logits.to(dtype)
+    y = labels.to(dtype)
+    inputs = [z, s]
+    if queue is not None and queue_labels is not None:
+        n = queue.size(0) if num_valid is None else int(num_valid)
+        valid = queue[:n].detach().to(dtype)
+        inputs.append(valid)
+        z = torch.cat([z, valid])
+        y = torch.cat([y, queue_labels[:n].to(dtype)])
+
+    p = z[:a] @ z.T / temperature
+    self_pair = torch.eye(a, z.size(0), dtype=torch.bool, device=z.device)
+    unit = F.normalize(y, dim=1)  # a row without a class stays 0
+    overlap = (unit[:a] @ unit.T).masked_fill(self_pair, 0)
+    target = y[:a] / y[:a].sum(1, keepdim=True).clamp(min=1)
+
+    terms = p.masked_fill(self_pair, -math.inf) + math.log(gamma) if gamma > 0 else p[:, :0]
+    log_partition = torch.logsumexp(torch.cat([s, terms], 1), 1)
+    w = beta * target.sum(1) + alpha * overlap.sum(1)
+    counted = w > 0
+    pull = beta * (target * s).sum(1) + alpha * (overlap * p).sum(1)
+    loss = log_partition[counted] - pull[counted] / w[counted]
+    if base_temperature is not None:
+        loss = loss * (temperature / base_temperature)
+    if anchor_weight is not None:
+        weight = anchor_weight.detach().to(dtype)
+        inputs.append(weight)
+        loss = loss * weight[counted]
+    for x in inputs:
+        if not bool(x.isfinite().all()):
+            return loss.sum() * math.nan
+    return loss.sum() / a
 
 
 def pixel_paco_loss(

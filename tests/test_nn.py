@@ -8,7 +8,7 @@ import pytest
 import torch
 from helpers.bcl_problems import draw_bcl
 from helpers.modules import new_step, saved_and_loaded, script, step_batch
-from helpers.problems import draw_loss, identical, value_and_gradients
+from helpers.problems import draw_loss, identical, unit_rows, value_and_gradients
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -206,6 +206,40 @@ def test_queue_starts_empty():
     assert queue.labels.tolist() == [0, 1, 2, 3, -1, -1, -1]
 
 
+@pytest.mark.parametrize("form", [lambda m: m, script], ids=["eager", "scripted"])
+def test_queue_of_keys_with_any_number_of_classes(rng, form):
+    queue = form(FeatureQueue(7, 3, num_classes=5))
+    assert queue.labels.shape == (7, 5)
+    assert not queue.labels.any()
+    labels = torch.rand(4, 5) < 0.5
+    queue(torch.randn(4, 3), labels)
+    assert torch.equal(queue.labels[:4], labels)
+    assert "num_classes=5" in repr(FeatureQueue(7, 3, num_classes=5))
+    with pytest.raises(ValueError, match="labels must be bool"):
+        FeatureQueue(7, 3, num_classes=1).enqueue(torch.randn(4, 3), torch.ones(4, 1))
+    with pytest.raises(ValueError, match="num_classes must be at least 1, got 0"):
+        FeatureQueue(7, 3, num_classes=0)
+
+
+def test_multi_label_loss_with_a_queue_of_label_vectors(rng):
+    queue = FeatureQueue(9, 4, torch.float64, num_classes=3)
+    for _ in range(3):
+        keys, labels = unit_rows(5, 4), torch.rand(5, 3) < 0.5
+        loss = paco.multi_label_paco_loss(
+            keys,
+            labels,
+            torch.randn(5, 3).double(),
+            queue.features,
+            queue.labels,
+            queue.num_valid,
+            alpha=0.1,
+            temperature=0.2,
+        )
+        assert loss.isfinite()
+        queue.enqueue(keys, labels)
+    assert queue.num_valid.item() == 9
+
+
 @pytest.mark.parametrize(
     ("size", "dim", "message"), [(0, 4, "size.*0"), (-3, 4, "size.*-3"), (4, 0, "dim.*0")]
 )
@@ -228,7 +262,8 @@ def test_queue_keeps_its_whole_state_in_state_dict():
 
 
 def test_memory_that_was_never_written_is_reset():
-    for module in (FeatureQueue(7, 3), ClassCenters(6, 4)):
+    queues = FeatureQueue(7, 3), FeatureQueue(7, 3, num_classes=2)
+    for module in (*queues, ClassCenters(6, 4)):
         fresh = {name: value.clone() for name, value in module.named_buffers()}
         made = module.to("meta").to_empty(device="cpu")
         for value in made.state_dict().values():

@@ -15,6 +15,8 @@ SCHEMAS = (Path(__file__).parent / "data" / "schemas.txt").read_text().splitline
 # How the backward pass works is nobody's business but Autograd's, and no saved file asks for the
 # build, of which a release may tell more. The halves of the loss are paco.distributed's.
 PRIVATE = {
+    "paco::bcl_loss_backward",
+    "paco::bcl_loss_forward",
     "paco::build_info",
     "paco::paco_loss_backward",
     "paco::paco_loss_combine",

@@ -2,8 +2,10 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "../ops/bcl_loss_arguments.h"
 #include "../ops/center_logits_arguments.h"
 #include "../ops/class_mean_update_arguments.h"
+#include "../ops/multi_label_paco_loss_arguments.h"
 #include "../ops/paco_loss_arguments.h"
 #include "../ops/paco_loss_partial_arguments.h"
 #include "../ops/queue_enqueue_arguments.h"
@@ -24,6 +26,14 @@ PaCoLossInputGradients paco_loss_partial_backward(const PaCoLossPartialBackwardA
 
 // That rows are >= 0 and sum to 1, on a device without waiting for it.
 void check_soft_targets(const at::Tensor& targets);
+
+// The center term of a PaCo loss without positives, and the positives by sums over the classes.
+at::Tensor multi_label_paco_loss(const MultiLabelPaCoLossArguments& args);
+
+// BCL as a PaCo loss: prototypes are rows that are no anchors, there are no centers, and pairs are
+// weighed by the counts of their classes.
+BCLLossState bcl_loss_forward(const BCLLossArguments& args, bool gradient);
+at::Tensor bcl_loss_backward(const BCLLossBackwardArguments& args);
 
 at::Tensor center_logits(const CenterLogitsArguments& args);
 

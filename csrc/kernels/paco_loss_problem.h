@@ -6,16 +6,16 @@
 
 // The PaCo loss as kernels see it, on the CPU and on CUDA. Symbols are those of ops/paco_loss.h.
 //
-// The loss with class_counts is that of ops/bcl_loss.h: the exponential of pair (i, j) has the
-// weight 1 / (n_{y_j} - 1{y_j = y_i}). Prototypes are then the last rows of features, and no
+// On CUDA, the loss with class_counts is that of ops/bcl_loss.h: the exponential of pair (i, j) has
+// the weight 1 / (n_{y_j} - 1{y_j = y_i}). Prototypes are then the last rows of features, and no
 // anchors; there are no center logits.
 namespace paco {
 
 // How far the sum of a row of soft targets may be from 1.
 constexpr double kSoftTargetTolerance = 1e-4;
 
-// What one of several processes has of a problem: the anchors of all of them, beside rows, queue and
-// perhaps classes of its own. One process has all, and leaves this as it is.
+// What one of several processes has of a problem: the anchors of all of them, beside rows, queue
+// and perhaps classes of its own. One process has all, and leaves this as it is.
 struct PaCoLossShare {
   const void* anchors = nullptr;           // [A, D]; null where they are the first rows of features
   const int64_t* anchor_labels = nullptr;  // [A]
@@ -23,9 +23,9 @@ struct PaCoLossShare {
   // Center logits are those of the anchors that are rows of features, by row, and of all classes;
   // or else those of all anchors, and of a share of the classes.
   bool has_class_share = false;
-  int64_t center_rows = 0;   // rows of center_logits
-  int64_t first_class = 0;   // whose logit is the first of a row
-  int64_t all_classes = 0;   // C
+  int64_t center_rows = 0;  // rows of center_logits
+  int64_t first_class = 0;  // whose logit is the first of a row
+  int64_t all_classes = 0;  // C
 };
 
 // Matrices are dense and row-major, but for the rows of the queue. Pointers of absent arguments are
@@ -105,7 +105,8 @@ struct PaCoLossOutput {
 
 // The backward pass reads and writes these besides the problem, whose queue it does not look at.
 struct PaCoLossGradients {
-  const void* grad_loss;        // [], to the mean of the losses; like the other inputs of the type that sums are taken in
+  const void* grad_loss;  // [], to the mean of the losses; like the other inputs of the type that
+                          // sums are taken in
   const double* log_partition;  // [A]
   const void* pair_weight;      // [A]
   const void* anchor_grad;      // [A, D], or of the rows that are anchors; null like grad_features

@@ -18,13 +18,15 @@ struct QueueEnqueueProblem {
   ElementType queue_type;
   ElementType key_type;
   StridedArray queue;         // [K, D], written
-  StridedArray queue_labels;  // [K] int64, written
+  StridedArray queue_labels;  // [K] int64, or [K, C] of bool, written
   StridedArray queue_state;   // [2] int64, written: the next row to write, the number of valid rows
   StridedArray keys;          // [B, D]
-  StridedArray labels;        // [B] int64
+  StridedArray labels;        // [B] int64, or [B, C] of bool
   int64_t queue_rows;         // K
   int64_t num_keys;           // B
   int64_t dim;                // D
+  int64_t label_columns = 1;  // C, 1 for labels of int64
+  bool label_vectors = false;  // whether labels are of bool
 };
 
 }  // namespace paco

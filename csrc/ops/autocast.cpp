@@ -7,6 +7,8 @@
 #include "bcl_loss_arguments.h"
 #include "center_logits.h"
 #include "center_logits_arguments.h"
+#include "multi_label_paco_loss.h"
+#include "multi_label_paco_loss_arguments.h"
 #include "paco_loss_arguments.h"
 #include "vmf_logits.h"
 #include "vmf_logits_arguments.h"
@@ -41,6 +43,14 @@ at::Tensor bcl_loss_autocast(const BCLLossArguments& args) {
                   args.temperature);
 }
 
+template <c10::DeviceType device>
+at::Tensor multi_label_autocast(const MultiLabelPaCoLossArguments& args) {
+  const c10::impl::ExcludeDispatchKeyGuard no_autocast(kAutocastKey<device>);
+  return multi_label_paco_loss(*to_float<device>(args.features), args.labels,
+                               *to_float<device>(args.center_logits), to_float<device>(args.queue),
+                               args.queue_labels, args.num_valid, args.anchor_weight, args.options);
+}
+
 // The product runs in the autocast dtype, as for any linear layer. The prior stays float32, so the
 // result is float32 wherever there is one.
 template <c10::DeviceType device>
@@ -69,6 +79,8 @@ template <c10::DeviceType device>
 void register_autocast(torch::Library& m) {
   m.impl("paco_loss", TORCH_FN(paco_loss_adaptor<loss_autocast<device>>));
   m.impl("bcl_loss", TORCH_FN(bcl_loss_adaptor<bcl_loss_autocast<device>>));
+  m.impl("multi_label_paco_loss",
+         TORCH_FN(multi_label_paco_loss_adaptor<multi_label_autocast<device>>));
   m.impl("center_logits", TORCH_FN(center_logits_adaptor<centers_autocast<device>>));
   m.impl("vmf_logits", TORCH_FN(vmf_logits_adaptor<vmf_autocast<device>>));
 }

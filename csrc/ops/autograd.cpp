@@ -93,6 +93,12 @@ class PaCoLossFunction : public torch::autograd::Function<PaCoLossFunction> {
 // longer that of the first time, and would be written to again.
 bool in_backward_pass() { return torch::autograd::get_current_graph_task_id() != -1; }
 
+void check_no_queue_again(const char* op, const std::optional<at::Tensor>& queue) {
+  TORCH_CHECK_VALUE(!(queue && in_backward_pass()), op,
+                    ": a loss with a queue cannot be computed again in a backward pass: "
+                    "checkpoint the encoders only, not the loss and the queue");
+}
+
 at::Tensor loss_autograd(const PaCoLossArguments& args) {
   const bool wants_grad = at::GradMode::is_enabled();
   TORCH_CHECK_VALUE(!(wants_grad && args.anchor_weight && args.anchor_weight->requires_grad()),
@@ -101,15 +107,43 @@ at::Tensor loss_autograd(const PaCoLossArguments& args) {
   TORCH_CHECK_VALUE(!(wants_grad && args.soft_targets && args.soft_targets->requires_grad()),
                     "paco_loss: soft_targets must not require a gradient (none flows to it); "
                     "detach it");
-  TORCH_CHECK_VALUE(!(args.queue && in_backward_pass()), args.name(),
-                    ": a loss with a queue cannot be computed again in a backward pass: "
-                    "checkpoint the encoders only, not the loss and the queue");
+  check_no_queue_again("paco_loss", args.queue);
   return PaCoLossFunction::apply(args.features, args.center_logits, &args,
                                  wants_grad && args.features.requires_grad());
 }
 
+class BCLLossFunction : public torch::autograd::Function<BCLLossFunction> {
+ public:
+  static Variable forward(AutogradContext* context, const Variable& features,
+                          const Variable& prototypes, const BCLLossArguments* args,
+                          bool wants_grad) {
+    const at::AutoDispatchBelowADInplaceOrView below_autograd;
+    const auto state = bcl_loss_forward(*args, wants_grad);
+    context->save_for_backward({features, prototypes, state.gradient});
+    return state.loss;
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& grad_outputs) {
+    const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
+    const auto saved = context->get_saved_variables();
+    const c10::SymInt num_rows = saved[0].sym_size(0);
+    Variable gradient = saved[2];
+    if (at::GradMode::is_enabled() || torch::autograd::get_current_graph_task_keep_graph()) {
+      gradient = bcl_loss_backward({grad_outputs[0], saved[0], saved[1], gradient});
+    } else {  // nobody will ask for it again
+      const at::AutoDispatchBelowADInplaceOrView below_autograd;
+      gradient.mul_(grad_outputs[0]);
+    }
+    return {gradient.narrow_symint(0, 0, num_rows),
+            gradient.narrow_symint(0, num_rows, saved[1].sym_size(0)), Variable(), Variable()};
+  }
+};
+
 at::Tensor bcl_loss_autograd(const BCLLossArguments& args) {
-  return loss_autograd(BCLAsPaCo(args).arguments());
+  check_no_queue_again("bcl_loss", args.queue);
+  const bool wants_grad = at::GradMode::is_enabled() &&
+                          (args.features.requires_grad() || args.prototypes.requires_grad());
+  return BCLLossFunction::apply(args.features, args.prototypes, &args, wants_grad);
 }
 
 class VmfLogitsFunction : public torch::autograd::Function<VmfLogitsFunction> {
@@ -199,6 +233,8 @@ TORCH_LIBRARY_IMPL(paco, Autograd, m) {
   m.impl("paco_loss_partial", torch::autograd::autogradNotImplementedFallback());
   m.impl("paco_loss_combine", torch::autograd::autogradNotImplementedFallback());
   m.impl("paco_loss_partial_backward", torch::autograd::autogradNotImplementedFallback());
+  m.impl("bcl_loss_forward", torch::autograd::autogradNotImplementedFallback());
+  m.impl("bcl_loss_backward", torch::autograd::autogradNotImplementedFallback());
   m.impl("queue_enqueue_", TORCH_FN(paco::enqueue_autograd));
   m.impl("vmf_logits", TORCH_FN(paco::vmf_logits_adaptor<paco::vmf_autograd>));
   m.impl("vmf_logits_forward", torch::autograd::autogradNotImplementedFallback());

@@ -28,4 +28,19 @@ void check_bcl_loss(const BCLLossArguments& args) {
   check_queue(kBCLLoss, features, args.queue, args.queue_labels, args.num_valid);
 }
 
+void check_bcl_loss_backward(const BCLLossBackwardArguments& args) {
+  const at::Tensor& features = args.features;
+  const at::Tensor& gradient = args.gradient;
+  PACO_CHECK(kBCLLoss, args.grad_loss.dim() == 0, "grad_loss must be a scalar, got ",
+             args.grad_loss.sym_sizes());
+  check_device(kBCLLoss, "grad_loss", args.grad_loss, "features", features);
+  PACO_CHECK(kBCLLoss,
+             gradient.dim() == 2 &&
+                 gradient.sym_size(0) == features.sym_size(0) + args.prototypes.sym_size(0) &&
+                 gradient.sym_size(1) == features.sym_size(1),
+             "gradient must be [M + C, D] of features ", features.sym_sizes(), " and prototypes ",
+             args.prototypes.sym_sizes(), ", got ", gradient.sym_sizes());
+  check_device(kBCLLoss, "gradient", gradient, "features", features);
+}
+
 }  // namespace paco

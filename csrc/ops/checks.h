@@ -13,8 +13,10 @@
 namespace paco {
 
 struct BCLLossArguments;
+struct BCLLossBackwardArguments;
 struct CenterLogitsArguments;
 struct ClassMeanUpdateArguments;
+struct MultiLabelPaCoLossArguments;
 struct PaCoLossArguments;
 struct PaCoLossBackwardArguments;
 struct PaCoLossCombineArguments;
@@ -29,7 +31,9 @@ void check_paco_loss_backward(const PaCoLossBackwardArguments& args);
 void check_paco_loss_partial(const PaCoLossPartialArguments& args);
 void check_paco_loss_combine(const PaCoLossCombineArguments& args);
 void check_paco_loss_partial_backward(const PaCoLossPartialBackwardArguments& args);
+void check_multi_label_paco_loss(const MultiLabelPaCoLossArguments& args);
 void check_bcl_loss(const BCLLossArguments& args);
+void check_bcl_loss_backward(const BCLLossBackwardArguments& args);
 void check_center_logits(const CenterLogitsArguments& args);
 void check_queue_enqueue(const QueueEnqueueArguments& args);
 void check_vmf_logits(const VmfLogitsArguments& args);

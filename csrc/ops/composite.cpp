@@ -13,6 +13,7 @@
 #include "bcl_loss_arguments.h"
 #include "center_logits_arguments.h"
 #include "class_mean_update_arguments.h"
+#include "multi_label_paco_loss_arguments.h"
 #include "paco_loss_arguments.h"
 #include "paco_loss_partial_arguments.h"
 #include "queue_enqueue_arguments.h"
@@ -27,7 +28,7 @@ at::Tensor loss_without_grad(const PaCoLossArguments& args) {
 }
 
 at::Tensor bcl_loss_without_grad(const BCLLossArguments& args) {
-  return loss_without_grad(BCLAsPaCo(args).arguments());
+  return bcl_loss_forward(args, /*gradient=*/false).loss;
 }
 
 at::Tensor vmf_without_grad(const VmfLogitsArguments& args) {
@@ -37,6 +38,11 @@ at::Tensor vmf_without_grad(const VmfLogitsArguments& args) {
 at::Tensor checked_center_logits(const CenterLogitsArguments& args) {
   check_center_logits(args);
   return composite::center_logits(args);
+}
+
+at::Tensor checked_multi_label_paco_loss(const MultiLabelPaCoLossArguments& args) {
+  check_multi_label_paco_loss(args);
+  return composite::multi_label_paco_loss(args);
 }
 
 // No tensor chooses a dispatch key, and composite operators serve them all.
@@ -61,6 +67,10 @@ TORCH_LIBRARY_IMPL(paco, CompositeExplicitAutograd, m) {
   m.impl("paco_loss_combine", TORCH_FN(paco::combine_adaptor<paco::composite::paco_loss_combine>));
   m.impl("paco_loss_partial_backward",
          TORCH_FN(paco::partial_backward_adaptor<paco::composite::paco_loss_partial_backward>));
+  m.impl("bcl_loss_forward",
+         TORCH_FN(paco::bcl_forward_adaptor<paco::composite::bcl_loss_forward>));
+  m.impl("bcl_loss_backward",
+         TORCH_FN(paco::bcl_backward_adaptor<paco::composite::bcl_loss_backward>));
   m.impl("queue_enqueue_", TORCH_FN(paco::queue_enqueue_adaptor<paco::composite::queue_enqueue_>));
   m.impl("vmf_logits", TORCH_FN(paco::vmf_logits_adaptor<paco::vmf_without_grad>));
   m.impl("vmf_logits_forward",
@@ -75,5 +85,7 @@ TORCH_LIBRARY_IMPL(paco, CompositeExplicitAutograd, m) {
 // device, and is transparent to torch.compile and torch.export.
 TORCH_LIBRARY_IMPL(paco, CompositeImplicitAutograd, m) {
   m.impl("center_logits", TORCH_FN(paco::center_logits_adaptor<paco::checked_center_logits>));
+  m.impl("multi_label_paco_loss",
+         TORCH_FN(paco::multi_label_paco_loss_adaptor<paco::checked_multi_label_paco_loss>));
   m.impl("build_info", TORCH_FN(paco::build_info_fields));
 }

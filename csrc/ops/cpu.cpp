@@ -10,11 +10,14 @@
 
 #include <cstdint>
 
+#include "../composite/composite.h"
 #include "../kernels/argument_error.h"
+#include "../kernels/cpu/bcl_loss.h"
 #include "../kernels/cpu/class_mean_update.h"
 #include "../kernels/cpu/paco_loss.h"
 #include "../kernels/cpu/queue_enqueue.h"
 #include "../kernels/cpu/vmf_logits.h"
+#include "bcl_loss_arguments.h"
 #include "class_mean_update_arguments.h"
 #include "paco_loss_arguments.h"
 #include "paco_loss_partial_arguments.h"
@@ -55,6 +58,8 @@ void prefer_huge_pages([[maybe_unused]] const at::Tensor& result) {
 }
 
 PaCoLossState forward_cpu(const PaCoLossArguments& args, bool features_grad) {
+  // BCL has kernels of its own here.
+  if (args.class_counts) return composite::paco_loss_forward(args, features_grad);
   const DensePaCoLoss dense(args);
   const PaCoLossState state = empty_state(args, features_grad);
   run(args.name(),
@@ -63,6 +68,7 @@ PaCoLossState forward_cpu(const PaCoLossArguments& args, bool features_grad) {
 }
 
 PaCoLossInputGradients backward_cpu(const PaCoLossBackwardArguments& args) {
+  if (args.class_counts) return composite::paco_loss_backward(args);
   DensePaCoLoss dense(args);
   const PaCoLossInputGradients result = empty_gradients(args);
   prefer_huge_pages(result.center_logits);
@@ -114,6 +120,32 @@ PaCoLossInputGradients partial_backward_cpu(const PaCoLossPartialBackwardArgumen
   return result;
 }
 
+BCLLossState bcl_forward_cpu(const BCLLossArguments& args, bool gradient) {
+  const auto dtype = args.features.scalar_type();
+  if (dtype != accumulate_type(dtype)) {
+    // Rows of 16 bits are computed with in float32: three products of it are faster than four of
+    // bfloat16.
+    const auto wide = [](const at::Tensor& rows) { return rows.to(at::kFloat); };
+    const auto features = wide(args.features);
+    const auto prototypes = wide(args.prototypes);
+    const auto queue = args.queue ? std::optional(wide(*args.queue)) : std::nullopt;
+    const auto state = bcl_forward_cpu({features, args.labels, prototypes, queue, args.queue_labels,
+                                        args.num_valid, args.temperature},
+                                       gradient);
+    return {state.loss, state.gradient.to(dtype)};
+  }
+  const DenseBCLLoss dense(args);
+  const BCLLossState state = empty_state(args, gradient);
+  prefer_huge_pages(state.gradient);
+  run("bcl_loss", [&] {
+    cpu::bcl_loss(dense.problem,
+                  {.loss = state.loss.mutable_data_ptr(),
+                   .gradient = gradient ? state.gradient.mutable_data_ptr() : nullptr},
+                  torch_threads());
+  });
+  return state;
+}
+
 void enqueue_cpu(const QueueEnqueueArguments& args) {
   run("queue_enqueue_", [&] { cpu::queue_enqueue(queue_enqueue_problem(args), torch_threads()); });
 }
@@ -159,6 +191,7 @@ TORCH_LIBRARY_IMPL(paco, CPU, m) {
   m.impl("paco_loss_combine", TORCH_FN(paco::combine_adaptor<paco::combine_cpu>));
   m.impl("paco_loss_partial_backward",
          TORCH_FN(paco::partial_backward_adaptor<paco::partial_backward_cpu>));
+  m.impl("bcl_loss_forward", TORCH_FN(paco::bcl_forward_adaptor<paco::bcl_forward_cpu>));
   m.impl("queue_enqueue_", TORCH_FN(paco::queue_enqueue_adaptor<paco::enqueue_cpu>));
   m.impl("vmf_logits_forward", TORCH_FN(paco::vmf_forward_adaptor<paco::vmf_forward_cpu>));
   m.impl("vmf_logits_backward", TORCH_FN(paco::vmf_backward_adaptor<paco::vmf_backward_cpu>));

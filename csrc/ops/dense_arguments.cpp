@@ -2,6 +2,7 @@
 
 #include <ATen/ops/empty.h>
 
+#include "bcl_loss_arguments.h"
 #include "class_mean_update_arguments.h"
 #include "paco_loss_arguments.h"
 #include "paco_loss_partial_arguments.h"
@@ -40,6 +41,11 @@ StridedArray read(const at::Tensor& tensor) {
   return strided(tensor, const_cast<void*>(tensor.const_data_ptr()));
 }
 
+// On the CPU a queue whose rows are dense is used where it lies.
+at::Tensor rows_where_they_lie(const at::Tensor& queue) {
+  return queue.is_cpu() && queue.stride(1) == 1 ? queue : queue.contiguous();
+}
+
 }  // namespace
 
 at::Tensor apart_from(const at::Tensor& written, const at::Tensor& values) {
@@ -58,6 +64,8 @@ QueueEnqueueProblem queue_enqueue_problem(const QueueEnqueueArguments& args) {
       .queue_rows = args.queue.size(0),
       .num_keys = args.keys.size(0),
       .dim = args.queue.size(1),
+      .label_columns = args.labels.dim() == 2 ? args.labels.size(1) : 1,
+      .label_vectors = args.labels.dim() == 2,
   };
 }
 
@@ -197,9 +205,7 @@ PaCoLossRecords DensePaCoLoss::records(const PaCoLossCombineArguments& args) {
 void DensePaCoLoss::set_queue(const OptionalTensor& optional_queue,
                               const OptionalTensor& queue_labels, const OptionalTensor& num_valid) {
   if (!optional_queue) return;
-  // On the CPU a queue whose rows are dense is used where it lies.
-  const bool usable = optional_queue->is_cpu() && optional_queue->stride(1) == 1;
-  const at::Tensor queue = keep(usable ? *optional_queue : optional_queue->contiguous());
+  const at::Tensor queue = keep(rows_where_they_lie(*optional_queue));
   problem.queue = queue.const_data_ptr();
   problem.queue_rows = queue.size(0);
   problem.queue_stride = queue.stride(0);
@@ -247,6 +253,38 @@ void DensePaCoLoss::set_options(const PaCoLossOptions& options) {
   problem.temperature = options.temperature;
   problem.base_temperature = options.base_temperature.value_or(options.temperature);
   problem.label_smoothing = options.label_smoothing;
+}
+
+BCLLossState empty_state(const BCLLossArguments& args, bool gradient) {
+  const at::Tensor& features = args.features;
+  const auto options = features.options();
+  return {at::empty({}, options.dtype(accumulate_type(features.scalar_type()))),
+          gradient ? at::empty_symint(
+                         {features.sym_size(0) + args.prototypes.sym_size(0), features.sym_size(1)},
+                         options)
+                   : at::empty({0}, options)};
+}
+
+DenseBCLLoss::DenseBCLLoss(const BCLLossArguments& args) : problem{} {
+  const auto keep = [&](const at::Tensor& tensor) {
+    return kept_.emplace_back(tensor.contiguous());
+  };
+  problem.type = element_type(args.features);
+  problem.features = keep(args.features).const_data_ptr();
+  problem.labels = keep(args.labels).const_data_ptr<int64_t>();
+  problem.prototypes = keep(args.prototypes).const_data_ptr();
+  problem.num_rows = args.features.size(0);
+  problem.num_classes = args.prototypes.size(0);
+  problem.dim = args.features.size(1);
+  problem.temperature = args.temperature;
+  if (!args.queue) return;
+  const at::Tensor queue = rows_where_they_lie(*args.queue);
+  kept_.push_back(queue);
+  problem.queue = queue.const_data_ptr();
+  problem.queue_rows = queue.size(0);
+  problem.queue_stride = queue.stride(0);
+  problem.queue_labels = keep(*args.queue_labels).const_data_ptr<int64_t>();
+  if (args.num_valid) problem.num_valid = keep(*args.num_valid).const_data_ptr<int64_t>();
 }
 
 VmfLogitsState empty_vmf_state(const VmfLogitsArguments& args, bool features_grad) {

@@ -3,6 +3,7 @@
 #include <ATen/ops/empty.h>
 #include <torch/library.h>
 
+#include "bcl_loss_arguments.h"
 #include "class_mean_update_arguments.h"
 #include "paco_loss_arguments.h"
 #include "paco_loss_partial_arguments.h"
@@ -15,6 +16,10 @@ namespace {
 // Checked is all there is to do: the operator returns nothing and changes no shape.
 void enqueue_meta(const QueueEnqueueArguments& /*args*/) {}
 void class_mean_update_meta(const ClassMeanUpdateArguments& /*args*/) {}
+
+at::Tensor bcl_backward_meta(const BCLLossBackwardArguments& args) {
+  return at::empty_symint(args.gradient.sym_sizes(), args.gradient.options());
+}
 
 at::Tensor vmf_backward_meta(const VmfLogitsBackwardArguments& args) {
   const at::Tensor& features = args.forward.features;
@@ -31,6 +36,8 @@ TORCH_LIBRARY_IMPL(paco, Meta, m) {
   m.impl("paco_loss_combine", TORCH_FN(paco::combine_adaptor<paco::empty_combined>));
   m.impl("paco_loss_partial_backward",
          TORCH_FN(paco::partial_backward_adaptor<paco::empty_partial_gradients>));
+  m.impl("bcl_loss_forward", TORCH_FN(paco::bcl_forward_adaptor<paco::empty_state>));
+  m.impl("bcl_loss_backward", TORCH_FN(paco::bcl_backward_adaptor<paco::bcl_backward_meta>));
   m.impl("queue_enqueue_", TORCH_FN(paco::queue_enqueue_adaptor<paco::enqueue_meta>));
   m.impl("vmf_logits_forward", TORCH_FN(paco::vmf_forward_adaptor<paco::empty_vmf_state>));
   m.impl("vmf_logits_backward", TORCH_FN(paco::vmf_backward_adaptor<paco::vmf_backward_meta>));

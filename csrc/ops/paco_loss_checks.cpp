@@ -13,14 +13,7 @@ void check_anchors(const at::Tensor& features, const at::Tensor& labels,
                    const PaCoLossOptions& options, const OptionalTensor& soft_targets) {
   check_loss_options(kLoss, options);
   check_features(kLoss, features);
-  const auto check = [&](const char* name, double value) {
-    check_computable(kLoss, name, value, accumulate_type(features.scalar_type()));
-  };
-  check("alpha", options.alpha);
-  check("beta", options.beta);
-  check("gamma", options.gamma);
-  check("temperature", options.temperature);
-  check("base_temperature", options.base_temperature.value_or(options.temperature));
+  check_loss_options_computable(kLoss, options, accumulate_type(features.scalar_type()));
   check_labels(kLoss, "labels", labels, "features", features);
   PACO_CHECK(kLoss, num_anchors >= 1 && num_anchors <= features.sym_size(0),
              "num_anchors must lie between 1 and the rows of features ", features.sym_sizes(),
@@ -31,13 +24,7 @@ void check_anchors(const at::Tensor& features, const at::Tensor& labels,
                    center_logits->sym_size(1) > 0,
                "center_logits must be [num_anchors, C] with num_anchors ", num_anchors, ", got ",
                center_logits->sym_sizes());
-    const auto accumulate = accumulate_type(features.scalar_type());
-    PACO_CHECK(kLoss,
-               center_logits->scalar_type() == features.scalar_type() ||
-                   center_logits->scalar_type() == accumulate,
-               "center_logits must be ", features.scalar_type(), " (as features) or ", accumulate,
-               ", got ", center_logits->scalar_type());
-    check_device(kLoss, "center_logits", *center_logits, "features", features);
+    check_center_logits_type(kLoss, *center_logits, features);
     PACO_CHECK(kLoss, options.label_smoothing == 0 || center_logits->sym_size(1) > 1,
                "label_smoothing must be 0 with a single class, got ", options.label_smoothing);
     PACO_CHECK(kLoss, options.alpha + options.beta > 0, "alpha and beta must not both be 0");
@@ -54,14 +41,7 @@ void check_anchors(const at::Tensor& features, const at::Tensor& labels,
     check_int64(kLoss, "class_counts", *class_counts);
     check_device(kLoss, "class_counts", *class_counts, "features", features);
   }
-  if (anchor_weight) {
-    PACO_CHECK(kLoss, anchor_weight->dim() == 1 && anchor_weight->sym_size(0) == num_anchors,
-               "anchor_weight must be [num_anchors] with num_anchors ", num_anchors, ", got ",
-               anchor_weight->sym_sizes());
-    PACO_CHECK(kLoss, at::isFloatingType(anchor_weight->scalar_type()),
-               "anchor_weight must be floating, got ", anchor_weight->scalar_type());
-    check_device(kLoss, "anchor_weight", *anchor_weight, "features", features);
-  }
+  if (anchor_weight) check_anchor_weight(kLoss, *anchor_weight, num_anchors, features);
   if (soft_targets) {
     PACO_CHECK(kLoss, center_logits, "soft_targets need center_logits");
     PACO_CHECK(kLoss, options.label_smoothing == 0,
@@ -89,6 +69,37 @@ void check_loss_options(const char* caller, const PaCoLossOptions& options) {
                  options.base_temperature.value_or(options.temperature));
   PACO_CHECK(caller, options.label_smoothing >= 0 && options.label_smoothing < 1,
              "label_smoothing must lie in [0, 1), got ", options.label_smoothing);
+}
+
+void check_loss_options_computable(const char* caller, const PaCoLossOptions& options,
+                                   c10::ScalarType dtype) {
+  check_computable(caller, "alpha", options.alpha, dtype);
+  check_computable(caller, "beta", options.beta, dtype);
+  check_computable(caller, "gamma", options.gamma, dtype);
+  check_computable(caller, "temperature", options.temperature, dtype);
+  check_computable(caller, "base_temperature",
+                   options.base_temperature.value_or(options.temperature), dtype);
+}
+
+void check_center_logits_type(const char* caller, const at::Tensor& center_logits,
+                              const at::Tensor& features) {
+  const auto accumulate = accumulate_type(features.scalar_type());
+  PACO_CHECK(caller,
+             center_logits.scalar_type() == features.scalar_type() ||
+                 center_logits.scalar_type() == accumulate,
+             "center_logits must be ", features.scalar_type(), " (as features) or ", accumulate,
+             ", got ", center_logits.scalar_type());
+  check_device(caller, "center_logits", center_logits, "features", features);
+}
+
+void check_anchor_weight(const char* caller, const at::Tensor& anchor_weight,
+                         const c10::SymInt& num_anchors, const at::Tensor& features) {
+  PACO_CHECK(caller, anchor_weight.dim() == 1 && anchor_weight.sym_size(0) == num_anchors,
+             "anchor_weight must be [num_anchors] with num_anchors ", num_anchors, ", got ",
+             anchor_weight.sym_sizes());
+  PACO_CHECK(caller, at::isFloatingType(anchor_weight.scalar_type()),
+             "anchor_weight must be floating, got ", anchor_weight.scalar_type());
+  check_device(caller, "anchor_weight", anchor_weight, "features", features);
 }
 
 void check_paco_loss(const PaCoLossArguments& args) {

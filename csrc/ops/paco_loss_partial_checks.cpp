@@ -9,12 +9,7 @@ constexpr const char* kCombine = "paco_loss_combine";
 
 void check_options(const char* caller, const PaCoLossOptions& options, c10::ScalarType dtype) {
   check_loss_options(caller, options);
-  check_computable(caller, "alpha", options.alpha, dtype);
-  check_computable(caller, "beta", options.beta, dtype);
-  check_computable(caller, "gamma", options.gamma, dtype);
-  check_computable(caller, "temperature", options.temperature, dtype);
-  check_computable(caller, "base_temperature",
-                   options.base_temperature.value_or(options.temperature), dtype);
+  check_loss_options_computable(caller, options, dtype);
 }
 
 void check_state(const char* caller, const char* name, const at::Tensor& state,
@@ -31,12 +26,7 @@ void check_centers(const PaCoLossPartialArguments& args) {
   const at::Tensor& features = args.features;
   PACO_CHECK(kPartial, logits.dim() == 2 && logits.sym_size(1) > 0,
              "center_logits must be [A, C] with C > 0, got ", logits.sym_sizes());
-  const auto accumulate = accumulate_type(features.scalar_type());
-  PACO_CHECK(kPartial,
-             logits.scalar_type() == features.scalar_type() || logits.scalar_type() == accumulate,
-             "center_logits must be ", features.scalar_type(), " (as features) or ", accumulate,
-             ", got ", logits.scalar_type());
-  check_device(kPartial, "center_logits", logits, "features", features);
+  check_center_logits_type(kPartial, logits, features);
   if (args.num_classes) {
     PACO_CHECK(kPartial, logits.sym_size(0) == args.anchors.sym_size(0),
                "center_logits must have a row for each of ", args.anchors.sym_size(0),

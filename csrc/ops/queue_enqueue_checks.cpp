@@ -26,9 +26,16 @@ void check_queue_enqueue(const QueueEnqueueArguments& args) {
     check_int64(kEnqueue, name, tensor);
     check_device(kEnqueue, name, tensor, "queue", queue);
   };
-  check_vector("queue_labels", args.queue_labels, queue.sym_size(0));
   check_vector("queue_state", args.queue_state, 2);
-  check_vector("labels", args.labels, keys.sym_size(0));
+  if (args.queue_labels.dim() == 2) {
+    check_label_vectors(kEnqueue, "queue_labels", args.queue_labels, "queue", queue,
+                        args.queue_labels.sym_size(1));
+    check_label_vectors(kEnqueue, "labels", args.labels, "keys", keys,
+                        args.queue_labels.sym_size(1));
+  } else {
+    check_vector("queue_labels", args.queue_labels, queue.sym_size(0));
+    check_vector("labels", args.labels, keys.sym_size(0));
+  }
   check_no_overlap(kEnqueue, "queue", queue);
   check_no_overlap(kEnqueue, "queue_labels", args.queue_labels);
   check_no_overlap(kEnqueue, "queue_state", args.queue_state);

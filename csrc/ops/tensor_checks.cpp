@@ -71,6 +71,20 @@ void check_labels(const char* caller, const char* name, const at::Tensor& labels
   check_device(caller, name, labels, rows_name, rows);
 }
 
+void check_label_vectors(const char* caller, const char* name, const at::Tensor& labels,
+                         const char* rows_name, const at::Tensor& rows,
+                         const c10::SymInt& num_classes) {
+  PACO_CHECK(caller,
+             labels.dim() == 2 && labels.sym_size(0) == rows.sym_size(0) &&
+                 labels.sym_size(1) == num_classes,
+             name, " must be [rows, C] with C = ", num_classes, " and the rows of ", rows_name, " ",
+             rows.sym_sizes(), ", got ", labels.sym_sizes());
+  check_strided(caller, name, labels);
+  PACO_CHECK(caller, labels.scalar_type() == at::kBool, name,
+             " must be bool, which classes a row has, got ", labels.scalar_type());
+  check_device(caller, name, labels, rows_name, rows);
+}
+
 void check_computable(const char* caller, const char* name, double value, c10::ScalarType dtype) {
   if (dtype == at::kDouble) return;
   static constexpr double kSmallest = std::numeric_limits<float>::min();
@@ -87,10 +101,10 @@ void check_features(const char* caller, const at::Tensor& features) {
   check_dtype(caller, "features", features);
 }
 
-void check_queue(const char* caller, const at::Tensor& features,
-                 const std::optional<at::Tensor>& optional_queue,
-                 const std::optional<at::Tensor>& queue_labels,
-                 const std::optional<at::Tensor>& optional_num_valid) {
+void check_queue_rows(const char* caller, const at::Tensor& features,
+                      const std::optional<at::Tensor>& optional_queue,
+                      const std::optional<at::Tensor>& queue_labels,
+                      const std::optional<at::Tensor>& optional_num_valid) {
   PACO_CHECK(caller, optional_queue.has_value() == queue_labels.has_value(),
              "queue and queue_labels must be given together, got only ",
              optional_queue ? "queue" : "queue_labels");
@@ -102,7 +116,6 @@ void check_queue(const char* caller, const at::Tensor& features,
     PACO_CHECK(caller, queue.scalar_type() == features.scalar_type(), "queue must be ",
                features.scalar_type(), " (as features), got ", queue.scalar_type());
     check_device(caller, "queue", queue, "features", features);
-    check_labels(caller, "queue_labels", *queue_labels, "queue", queue);
   }
   if (optional_num_valid) {
     const at::Tensor& num_valid = *optional_num_valid;
@@ -113,6 +126,14 @@ void check_queue(const char* caller, const at::Tensor& features,
         "num_valid must be one int64, got ", num_valid.scalar_type(), " ", num_valid.sym_sizes());
     check_device(caller, "num_valid", num_valid, "features", features);
   }
+}
+
+void check_queue(const char* caller, const at::Tensor& features,
+                 const std::optional<at::Tensor>& queue,
+                 const std::optional<at::Tensor>& queue_labels,
+                 const std::optional<at::Tensor>& num_valid) {
+  check_queue_rows(caller, features, queue, queue_labels, num_valid);
+  if (queue) check_labels(caller, "queue_labels", *queue_labels, "queue", *queue);
 }
 
 c10::ScalarType accumulate_type(c10::ScalarType dtype) {

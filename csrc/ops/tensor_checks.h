@@ -32,9 +32,26 @@ void check_computable(const char* caller, const char* name, double value, c10::S
 void check_features(const char* caller, const at::Tensor& features);
 void check_labels(const char* caller, const char* name, const at::Tensor& labels,
                   const char* rows_name, const at::Tensor& rows);
+// bool [rows, C], which classes each row has
+void check_label_vectors(const char* caller, const char* name, const at::Tensor& labels,
+                         const char* rows_name, const at::Tensor& rows,
+                         const c10::SymInt& num_classes);
 void check_queue(const char* caller, const at::Tensor& features,
                  const std::optional<at::Tensor>& queue,
                  const std::optional<at::Tensor>& queue_labels,
                  const std::optional<at::Tensor>& num_valid);
+// The same but for the labels themselves.
+void check_queue_rows(const char* caller, const at::Tensor& features,
+                      const std::optional<at::Tensor>& queue,
+                      const std::optional<at::Tensor>& queue_labels,
+                      const std::optional<at::Tensor>& num_valid);
+
+// The arguments that the PaCo losses have; shapes of center_logits are their own.
+void check_loss_options_computable(const char* caller, const PaCoLossOptions& options,
+                                   c10::ScalarType dtype);
+void check_center_logits_type(const char* caller, const at::Tensor& center_logits,
+                              const at::Tensor& features);
+void check_anchor_weight(const char* caller, const at::Tensor& anchor_weight,
+                         const c10::SymInt& num_anchors, const at::Tensor& features);
 
 }  // namespace paco

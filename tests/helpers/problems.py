@@ -171,6 +171,8 @@ def with_gradients(problem: Problem) -> Problem:
 def losses_of(problem: Problem) -> tuple[Callable[..., Tensor], Callable[..., Tensor]]:
     """The operator that the problem is for, and its definition."""
     name = "bcl_loss" if "prototypes" in problem else "paco_loss"
+    if problem["labels"].dim() == 2:
+        name = "multi_label_paco_loss"
     return getattr(paco, name), getattr(reference, name)
 
 
@@ -187,7 +189,8 @@ def natural_scales(problem: Problem) -> dict[str, float]:
     """The usual sizes of loss and gradients: far below them, differences are rounding."""
     temperature = problem["temperature"]
     base_temperature = problem.get("base_temperature") or temperature
-    num_anchors = problem.get("num_anchors") or problem["features"].size(0)
+    anchors = problem.get("center_logits", problem["features"])
+    num_anchors = problem.get("num_anchors") or anchors.size(0)
     return {
         "loss": temperature / base_temperature,
         "features": 1 / (base_temperature * num_anchors),

@@ -210,8 +210,21 @@ def test_second_derivative_is_an_error(rng, first, second):
     problem = with_gradients(draw_bcl(rng, rows=7))
     loss = paco.bcl_loss(**problem)
     (gradient,) = torch.autograd.grad(loss, problem[first], create_graph=True)
-    with pytest.raises(RuntimeError, match="paco_loss_backward"):
+    with pytest.raises(RuntimeError, match="bcl_loss_backward"):
         torch.autograd.grad(gradient.square().sum(), problem[second])
+
+
+def test_a_graph_that_is_kept_gives_the_same_gradient_again(rng):
+    # Without retain_graph the backward pass scales what the forward pass left where it lies.
+    problem = with_gradients(draw_bcl(rng))
+    leaves = problem["features"], problem["prototypes"]
+    loss = 3 * paco.bcl_loss(**problem)
+    kept = [torch.autograd.grad(loss, leaves, retain_graph=True) for _ in range(2)]
+    for gradient in kept[0]:
+        gradient.zero_()
+    last = torch.autograd.grad(loss, leaves)
+    for again, once_more in zip(kept[1], last, strict=True):
+        assert torch.equal(again, once_more) and again.abs().max() > 0
 
 
 # ---- The same everywhere -------------------------------------------------------------------------
@@ -294,6 +307,36 @@ def test_opcheck(rng, device, edge, gradients):
     torch.library.opcheck(torch.ops.paco.bcl_loss.default, positional, problem)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("grad", [False, True])
+def test_opcheck_of_forward_and_backward(rng, device, dtype, grad):
+    problem = on(device, draw_bcl(rng, dtype, queue=9, valid=4))
+    operator = torch.ops.paco.bcl_loss_forward
+    torch.library.opcheck(operator.default, (), {**problem, "grad": grad})
+    _, gradient = operator(**problem, grad=True)
+    rows = problem["features"], problem["prototypes"]
+    grad_loss = torch.tensor(0.5, device=device)
+    torch.library.opcheck(torch.ops.paco.bcl_loss_backward.default, (grad_loss, *rows, gradient))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("grad_loss", lambda x: x[None], r"grad_loss must be a scalar, got \[1\]"),
+        ("grad_loss", lambda x: x.to("meta"), "grad_loss must be on the device of features"),
+        ("gradient", lambda x: x[1:], r"gradient must be \[M \+ C, D\] .* got \[6, 4\]"),
+        ("gradient", lambda x: x.to("meta"), "gradient must be on the device of features"),
+    ],
+)
+def test_bad_input_of_the_backward_pass(name, change, message):
+    arguments = dict(grad_loss=torch.tensor(1.0), features=torch.ones(5, 4))
+    arguments |= dict(prototypes=torch.ones(2, 4), gradient=torch.ones(7, 4))
+    torch.ops.paco.bcl_loss_backward(**arguments)
+    arguments[name] = change(arguments[name])
+    with pytest.raises(ValueError, match=f"bcl_loss: {message}"):
+        torch.ops.paco.bcl_loss_backward(**arguments)
+
+
 @pytest.fixture
 def halves(rng):
     """Arguments of paco_loss_forward and paco_loss_backward with the class counts of BCL."""
@@ -333,7 +376,7 @@ def halves(rng):
     return forward, backward
 
 
-def test_opcheck_of_forward_and_backward(halves):
+def test_opcheck_of_the_paco_loss_with_class_counts(halves):
     forward, backward = halves
     torch.library.opcheck(torch.ops.paco.paco_loss_forward.default, (), forward)
     torch.library.opcheck(torch.ops.paco.paco_loss_backward.default, (), backward)
@@ -346,7 +389,6 @@ def test_opcheck_of_forward_and_backward(halves):
         (lambda x: x[:0], r"class_counts must be \[C\] with C > 0, got \[0\]"),
         (lambda x: x.int(), "class_counts must be int64, got Int"),
         (lambda x: x.to("meta"), "class_counts must be on the device of features"),
-        (lambda x: x[:2], r"labels must lie in \[0, C\), got 2 at 1 with C = 2"),
     ],
 )
 def test_bad_class_counts(halves, change, message):
@@ -354,6 +396,13 @@ def test_bad_class_counts(halves, change, message):
         half["class_counts"] = change(half["class_counts"])
         with pytest.raises(ValueError, match=message):
             getattr(torch.ops.paco, operator)(**half)
+
+
+def test_a_label_without_a_class_count_is_an_error(halves):
+    forward, _ = halves
+    forward["class_counts"] = forward["class_counts"][:2]
+    with pytest.raises(ValueError, match=r"labels must lie in \[0, C\)"):
+        torch.ops.paco.paco_loss_forward(**forward)
 
 
 def test_class_counts_beside_center_logits_are_an_error(halves):

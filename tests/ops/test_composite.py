@@ -31,6 +31,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*overridden")
 def composite_forms() -> Iterator[None]:
     library = torch.library.Library("paco", "IMPL")
     for name in (
+        "bcl_loss_forward",
         "paco_loss_forward",
         "paco_loss_backward",
         "queue_enqueue_",

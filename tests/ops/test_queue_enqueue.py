@@ -32,6 +32,50 @@ def test_many_rows(device):
     assert_equal(fast, slow)
 
 
+@pytest.mark.parametrize("contiguous", [True, False])
+def test_label_vectors_go_where_their_keys_go(rng, device, contiguous):
+    size, classes = rng.randint(1, 40), rng.randint(1, 20)
+
+    def empty(place: torch.device | str) -> tuple[torch.Tensor, ...]:
+        labels = torch.zeros(size, classes, dtype=torch.bool, device=place)
+        if not contiguous:
+            labels = torch.zeros(classes, 2 * size, dtype=torch.bool, device=place).T[::2]
+        features, _, state = empty_queue(size, 3, torch.float32, place)
+        return features, labels, state
+
+    fast, slow = empty(device), empty("cpu")
+    for _ in range(12):
+        batch = rng.choice([0, 1, rng.randint(1, size), size, rng.randint(size, 4 * size)])
+        keys, labels = torch.randn(batch, 3), torch.rand(batch, classes) < 0.3
+        paco.queue_enqueue_(*fast, keys.to(device), labels.to(device))
+        reference.queue_enqueue_(*slow, keys, labels)
+        assert_equal(fast, slow)
+
+
+@pytest.mark.parametrize(
+    ("index", "message", "change"),
+    [
+        (1, r"queue_labels must be bool.*got Float", torch.Tensor.float),
+        (1, r"queue_labels must be \[rows, C\].*got \[5, 2\]", lambda x: x[:5]),
+        (1, r"queue_labels must not overlap itself", lambda x: x[:1].expand(6, 2)),
+        (4, r"labels must be bool.*got Long", torch.Tensor.long),
+        (4, r"labels must be \[rows, C\] with C = 2.*got \[3, 1\]", lambda x: x[:, 1:]),
+        (4, r"labels must be \[rows, C\] with C = 2.*got \[3\]", lambda x: torch.arange(3)),
+        (4, r"labels must be on the device of keys", lambda x: x.to("meta")),
+    ],
+)
+def test_bad_label_vectors_change_nothing(index, message, change):
+    features, _, state = empty_queue(6, 4)
+    arguments = [features, torch.zeros(6, 2).bool(), state, torch.randn(3, 4), torch.ones(3, 2) > 0]
+    paco.queue_enqueue_(*clone(arguments))
+    before = clone(arguments)
+    called = list(arguments)
+    called[index] = change(arguments[index])
+    with pytest.raises(ValueError, match=f"^queue_enqueue_: {message}"):
+        paco.queue_enqueue_(*called)
+    assert_equal(arguments, before)
+
+
 def test_without_features_labels_are_written(device):
     queue = empty_queue(4, 0, torch.float32, device)
     paco.queue_enqueue_(*queue, torch.zeros(3, 0, device=device), torch.arange(3, device=device))

@@ -20,11 +20,11 @@ template <typename... Words>
   throw ArgumentError(message.str());
 }
 
-// Labels are any numbers >= 0 where no number of classes is known.
+// Labels are any numbers >= 0 where no number of classes is known, which is 0 then.
 inline void check_labels(const char* name, const int64_t* labels, int64_t size,
-                         const PaCoLossProblem& problem) {
-  const bool bounded = problem.label_range() > 0;
-  const int64_t end = bounded ? problem.label_range() : std::numeric_limits<int64_t>::max();
+                         int64_t num_classes) {
+  const bool bounded = num_classes > 0;
+  const int64_t end = bounded ? num_classes : std::numeric_limits<int64_t>::max();
   for (int64_t j = 0; j < size; ++j) {
     if (labels[j] >= 0 && labels[j] < end) continue;
     refuse(name, " must lie in [0, C), got ", labels[j], " at ", j,
@@ -72,8 +72,8 @@ inline void check_anchor_rows(const PaCoLossProblem& problem) {
     ++own;
     end = std::max(end, row + 1);
   }
-  const bool by_row = problem.num_classes > 0 && problem.class_counts == nullptr &&
-                      !share.has_class_share;
+  const bool by_row =
+      problem.num_classes > 0 && problem.class_counts == nullptr && !share.has_class_share;
   if (by_row && (own != share.center_rows || end != own)) {
     refuse("center_logits must have one row for each anchor among the first rows of features, got ",
            share.center_rows, " with ", own, " anchors there");
@@ -89,20 +89,26 @@ void check_anchor_weight(const PaCoLossProblem& problem) {
   }
 }
 
+// How many rows of the queue are valid; all where num_valid is null.
+inline int64_t checked_valid_rows(const int64_t* num_valid, int64_t queue_rows) {
+  const int64_t valid = num_valid == nullptr ? queue_rows : *num_valid;
+  if (valid < 0 || valid > queue_rows) {
+    refuse("num_valid must lie between 0 and the rows of queue, ", queue_rows, ", got ", valid);
+  }
+  return valid;
+}
+
 template <typename T>
 void check_values(const PaCoLossProblem& problem) {
-  check_labels("labels", problem.labels, problem.num_rows, problem);
+  check_labels("labels", problem.labels, problem.num_rows, problem.label_range());
   if (problem.share.anchors != nullptr) {
-    check_labels("anchor_labels", problem.share.anchor_labels, problem.num_anchors, problem);
+    check_labels("anchor_labels", problem.share.anchor_labels, problem.num_anchors,
+                 problem.label_range());
     check_anchor_rows(problem);
   }
   if (problem.queue != nullptr) {
-    const int64_t valid = problem.num_valid == nullptr ? problem.queue_rows : *problem.num_valid;
-    if (valid < 0 || valid > problem.queue_rows) {
-      refuse("num_valid must lie between 0 and the rows of queue, ", problem.queue_rows, ", got ",
-             valid);
-    }
-    check_labels("queue_labels", problem.queue_labels, valid, problem);
+    const int64_t valid = checked_valid_rows(problem.num_valid, problem.queue_rows);
+    check_labels("queue_labels", problem.queue_labels, valid, problem.label_range());
   }
   check_anchor_weight<T>(problem);
   if (problem.soft_targets != nullptr) check_soft_targets<T>(problem);

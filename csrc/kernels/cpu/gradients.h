@@ -10,7 +10,6 @@
 #include "class_sums.h"
 #include "columns.h"
 #include "pair_stream.h"
-#include "pair_weights.h"
 #include "products.h"
 #include "row_kernels.h"
 
@@ -31,7 +30,8 @@ std::vector<T> anchor_scales(const PaCoLossProblem& problem, const PaCoLossGradi
   if (gradients.grad_losses != nullptr) {
     const auto* const grad_losses = static_cast<const T*>(gradients.grad_losses);
     for (int64_t i = 0; i < problem.num_anchors; ++i) {
-      if (pair_weight[i] != 0) scales[i] = grad_losses[i] / static_cast<T>(problem.base_temperature);
+      if (pair_weight[i] != 0)
+        scales[i] = grad_losses[i] / static_cast<T>(problem.base_temperature);
     }
     return scales;
   }
@@ -53,13 +53,10 @@ void pair_gradient(T* gradient, const PaCoLossProblem& problem, const std::vecto
                    const double* log_partition, const Threads& threads) {
   const Rows features = feature_rows(problem);
   const Rows anchors = anchor_matrix(problem);
-  const int64_t* const anchor_labels = problem.labels_of_anchors();
   const int64_t num_anchors = problem.num_anchors;
   const T scale = 1 / static_cast<T>(problem.temperature);
   const double log_gamma = std::log(problem.gamma);
   const int64_t block = std::clamp(divide_up(features.size, threads.count), kLanes, kAnchorBlock);
-  const bool weighted = problem.class_counts != nullptr;
-  const PairWeights<T> weights(problem.class_counts);
   dispatch_products<T>(problem.type, [&]<typename Products>() {
     threads.parallel_for(
         0, divide_up(features.size, block), /*grain_size=*/1, [&](int64_t begin, int64_t end) {
@@ -68,8 +65,6 @@ void pair_gradient(T* gradient, const PaCoLossProblem& problem, const std::vecto
             const int64_t size = std::min(block, features.size - j);
             const auto lanes = Products::lanes(features.narrow(j, size));
             const int64_t stride = lanes.stride();
-            const auto labels = lane_labels<kAnchorBlock>(problem.labels + j, weighted ? size : 0);
-            std::array<T, kAnchorBlock> sums;  // of nobody's interest
             for (int64_t i = 0; i < num_anchors; i += kTileColumns) {
               const int64_t tile = std::min(kTileColumns, num_anchors - i);
               products.set_rows(anchors.narrow(i, tile));
@@ -85,17 +80,7 @@ void pair_gradient(T* gradient, const PaCoLossProblem& problem, const std::vecto
                 const int64_t self = problem.row_of(k) - j;
                 if (self >= 0 && self < size) row[self] = 0;
               }
-              if (weighted) {
-                const auto factors = weights.of_anchors(anchor_labels + i, tile);
-                tile_kernels<T>().lane_weigh(logits, stride, tile, lanes.width(), factors.data(),
-                                             labels.data(), sums.data());
-              }
               products.weigh_rows(gradient + j * features.dim, size, /*accumulate=*/i > 0);
-            }
-            for (int64_t k = j; weighted && k < j + size; ++k) {
-              T* const row = gradient + k * features.dim;
-              row_kernels<T>().axpby(row, row, features.dim, 0,
-                                     weights.of_others(problem.labels[k]));
             }
           }
         });

@@ -9,7 +9,6 @@
 
 #include "../parallel_for.h"
 #include "columns.h"
-#include "pair_weights.h"
 #include "products.h"
 #include "row_kernels.h"
 
@@ -25,8 +24,7 @@ constexpr T kMinusInfinity = -std::numeric_limits<T>::infinity();
 template <typename T>
 constexpr T kNoPair = std::numeric_limits<T>::lowest() / 4;
 
-// The online softmax of all anchors over all columns; where class_counts are given, that of pairs
-// with weights.
+// The online softmax of all anchors over all columns.
 //
 // Each thread has a group of anchors. Where there are too few anchors for that, the columns of a
 // group are split among threads: each split has sums of its own, which join() adds up in order.
@@ -41,7 +39,6 @@ class PairStream {
         num_anchors_(problem.num_anchors),
         dim_(problem.dim),
         temperature_(static_cast<T>(problem.temperature)),
-        class_counts_(problem.class_counts),
         segments_(segments),
         rows_(rows) {
     for (const Segment& segment : segments) num_columns_ += segment.rows.size;
@@ -102,17 +99,13 @@ class PairStream {
       blocks.push_back(Products::lanes(anchors_.narrow(i, size)));
     }
     Products products;
-    std::vector<RowFactor<T>> factors;
     bool first_tile = true;
     for (const Tile& tile : cut_into_tiles(segments_, num_columns_ * split / splits_,
                                            num_columns_ * (split + 1) / splits_)) {
       products.set_rows(tile.rows());
-      if (class_counts_ != nullptr) {
-        factors = PairWeights<T>(class_counts_).of_columns(tile.labels(), tile.size);
-      }
       int64_t i = first_anchor;
       for (const auto& block : blocks) {
-        add_block(i, split, tile, factors, products, block, first_tile);
+        add_block(i, split, tile, products, block, first_tile);
         i += block.size;
       }
       first_tile = false;
@@ -120,8 +113,7 @@ class PairStream {
   }
 
   template <typename Products>
-  void add_block(int64_t first_anchor, int64_t split, const Tile& tile,
-                 const std::vector<RowFactor<T>>& factors, Products& products,
+  void add_block(int64_t first_anchor, int64_t split, const Tile& tile, Products& products,
                  const Lanes<typename Products::Number>& lanes, bool first_tile) {
     const int64_t size = lanes.size;
     const int64_t stride = lanes.stride();
@@ -155,11 +147,6 @@ class PairStream {
       tile_sum[lane] = tile.size > 1 ? tile_sum[lane] - exponential : 0;
       exponential = 0;
     });
-    if (class_counts_ != nullptr) {
-      const auto labels = lane_labels<kAnchorBlock>(problem_.labels_of_anchors() + first_anchor, size);
-      kernels.lane_weigh(logits, stride, tile.size, lanes.width(), factors.data(), labels.data(),
-                         tile_sum.data());
-    }
 
     for (int64_t i = 0; i < size; ++i) rescale[i] = maximum[i] - new_maximum[i];
     row_kernels<T>().exp_affine(rescale.data(), rescale.data(), lanes.width(), {0, 0}, 1, 0);
@@ -181,7 +168,6 @@ class PairStream {
   int64_t num_anchors_;
   int64_t dim_;
   T temperature_;
-  const int64_t* class_counts_;
   const std::vector<Segment>& segments_;
   T* rows_;
   int64_t num_columns_ = 0;

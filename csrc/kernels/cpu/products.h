@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
@@ -35,6 +36,13 @@ struct Lanes {
   void set_row(int64_t row, const Number* from) {
     for (int64_t d = 0; d < depth; ++d) numbers[d * stride() + row] = from[d];
   }
+  // The rows from `row` on, as many as there are pointers: whole cache lines are written.
+  void set_rows(int64_t row, const std::array<const Number*, kLanes>& from) {
+    for (int64_t d = 0; d < depth; ++d) {
+      Number* const to = numbers.data() + d * stride() + row;
+      for (int64_t r = 0; r < kLanes; ++r) to[r] = from[r][d];
+    }
+  }
 };
 
 // Products are in T; rows of another type are converted.
@@ -47,7 +55,13 @@ class Products {
   static Lanes<T> lanes(const Rows& rows) {
     Lanes<T> result(rows.size, rows.dim);
     std::vector<T> buffer;
-    for (int64_t r = 0; r < rows.size; ++r) result.set_row(r, row_numbers(rows, r, buffer));
+    int64_t r = 0;
+    for (; rows.type == kElementType<T> && r + kLanes <= rows.size; r += kLanes) {
+      std::array<const T*, kLanes> from;
+      for (int64_t k = 0; k < kLanes; ++k) from[k] = static_cast<const T*>(rows.at(r + k));
+      result.set_rows(r, from);
+    }
+    for (; r < rows.size; ++r) result.set_row(r, row_numbers(rows, r, buffer));
     return result;
   }
 
@@ -63,12 +77,18 @@ class Products {
     rows_ = {copy_.data(), kElementType<T>, rows.size, rows.dim, stride};
   }
 
+  int64_t size() const { return rows_.size; }
+
   // Products times `scale`, [rows, lanes] with the stride of the lanes, to be overwritten with the
   // exponentials. Each is rounded once, here, and has the same bits whichever of its two rows is
   // streamed: maximum, exponential and backward pass see one number.
   T* logits(const Lanes<T>& lanes, T scale) {
     logits_.resize(rows_.size * lanes.stride());
-    tile_kernels<T>().multiply({.out = logits_.data(),
+    logits(logits_.data(), lanes, scale);
+    return logits_.data();
+  }
+  void logits(T* out, const Lanes<T>& lanes, T scale) const {
+    tile_kernels<T>().multiply({.out = out,
                                 .out_stride = lanes.stride(),
                                 .a = {row_data(), rows_.stride, 1},
                                 .b = lanes.numbers.data(),
@@ -78,17 +98,34 @@ class Products {
                                 .depth = rows_.dim,
                                 .scale = scale,
                                 .accumulate = false});
-    return logits_.data();
   }
 
   // out[lanes, D] (+)= exponentials^T rows
-  void weigh_rows(T* out, int64_t lanes, bool accumulate) {
+  void weigh_rows(T* out, int64_t lanes, bool accumulate) const {
+    weigh_rows(out, logits_.data(), lanes, accumulate);
+  }
+  void weigh_rows(T* out, const T* exponentials, int64_t lanes, bool accumulate) const {
     tile_kernels<T>().multiply({.out = out,
                                 .out_stride = rows_.dim,
-                                .a = {logits_.data(), 1, tile_stride(lanes)},
+                                .a = {exponentials, 1, tile_stride(lanes)},
                                 .b = row_data(),
                                 .b_stride = rows_.stride,
                                 .rows = lanes,
+                                .columns = rows_.dim,
+                                .depth = rows_.size,
+                                .scale = 1,
+                                .accumulate = accumulate});
+  }
+
+  // The same where the rows are those that lie along the lanes:
+  // out[count, D] (+)= exponentials[count, rows] rows
+  void weigh_lane_rows(T* out, const T* exponentials, int64_t count, bool accumulate) const {
+    tile_kernels<T>().multiply({.out = out,
+                                .out_stride = rows_.dim,
+                                .a = {exponentials, tile_stride(rows_.size), 1},
+                                .b = row_data(),
+                                .b_stride = rows_.stride,
+                                .rows = count,
                                 .columns = rows_.dim,
                                 .depth = rows_.size,
                                 .scale = 1,

@@ -9,8 +9,16 @@
 namespace paco::cpu {
 namespace {
 
-int64_t& element(const StridedArray& array, int64_t row) {
-  return static_cast<int64_t*>(array.data)[row * array.row_stride];
+template <typename T = int64_t>
+T& element(const StridedArray& array, int64_t row, int64_t column = 0) {
+  return static_cast<T*>(array.data)[row * array.row_stride + column * array.column_stride];
+}
+
+template <typename T>
+void copy_label(const QueueEnqueueProblem& problem, int64_t row, int64_t key) {
+  for (int64_t c = 0; c < problem.label_columns; ++c) {
+    element<T>(problem.queue_labels, row, c) = element<T>(problem.labels, key, c);
+  }
 }
 
 void* address(const StridedArray& array, ElementType type, int64_t row, int64_t column) {
@@ -43,7 +51,8 @@ void queue_enqueue(const QueueEnqueueProblem& problem, const Threads& threads) {
             convert(address(problem.queue, problem.queue_type, row, d), problem.queue_type,
                     address(problem.keys, problem.key_type, key, d), problem.key_type, step);
           }
-          element(problem.queue_labels, row) = element(problem.labels, key);
+          problem.label_vectors ? copy_label<uint8_t>(problem, row, key)
+                                : copy_label<int64_t>(problem, row, key);
         }
       });
   pointer = (pointer + batch) % capacity;

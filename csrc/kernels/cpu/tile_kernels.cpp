@@ -70,6 +70,15 @@ void multiply_block(const MatrixProduct<T, Element>& product, int64_t row, int64
   const int64_t row_stride = product.a.row_stride;
   const Element* a = product.a.data + row * row_stride;
   const Element* b = product.b + column;
+  if (product.accumulate) {
+    // What the sums are added to is there when they are taken.
+    const T* const to = product.out + row * product.out_stride + column;
+    for (int r = 0; r < kRows; ++r) {
+      for (int v = 0; v < kRegisters; ++v) {
+        __builtin_prefetch(to + r * product.out_stride + v * kSize, 1);
+      }
+    }
+  }
   Vector<T> sums[kRows][kRegisters]{};
   for (int64_t k = 0; k < product.depth; ++k) {
     Vector<Element> columns[kRegisters];
@@ -109,12 +118,38 @@ void multiply_strip(const MatrixProduct<T, Element>& product, int64_t row, int64
   }
 }
 
+// Rows of b as far apart as this are on as many pages, and map to the same few cache lines. A
+// strip, which reads its columns of b once for each of its blocks, then reads a copy.
+constexpr int64_t kFarBytes = 1024;
+constexpr int64_t kPackedDepth = 256;
+constexpr int64_t kRowsAhead = 32;  // on the way into the cache while one is copied
+
+template <typename T, typename Element>
+void multiply_packed_strip(MatrixProduct<T, Element> product, int64_t column) {
+  constexpr int64_t kWidth = 2 * Register<Element>::kSize;
+  alignas(kRegisterBytes) Element packed[kPackedDepth * kWidth];
+  const Element* const b = product.b + column;
+  for (int64_t k = 0; k < product.depth; ++k) {
+    const Element* const ahead = b + (k + kRowsAhead) * product.b_stride;
+    __builtin_prefetch(ahead);
+    __builtin_prefetch(ahead + kWidth / 2);
+    __builtin_memcpy(packed + k * kWidth, b + k * product.b_stride, kWidth * sizeof(Element));
+  }
+  product.b = packed;
+  product.b_stride = kWidth;
+  product.out += column;
+  multiply_strip<kBlockRows, 2, true>(product, 0, 0, Register<Element>::kSize);
+}
+
 template <typename T, typename Element = T>
 void multiply(const MatrixProduct<T, Element>& product) {
   constexpr int64_t kSize = Register<Element>::kSize;
+  const bool packed = product.b_stride * static_cast<int64_t>(sizeof(Element)) >= kFarBytes &&
+                      product.depth <= kPackedDepth && product.rows >= 8 * kBlockRows;
   int64_t c = 0;
   for (; c + 2 * kSize <= product.columns; c += 2 * kSize) {
-    multiply_strip<kBlockRows, 2, true>(product, 0, c, kSize);
+    packed ? multiply_packed_strip(product, c)
+           : multiply_strip<kBlockRows, 2, true>(product, 0, c, kSize);
   }
   if (c + kSize <= product.columns) {
     multiply_strip<kBlockRows, 1, true>(product, 0, c, kSize);
@@ -162,6 +197,15 @@ void lane_weigh(T* x, int64_t stride, int64_t rows, int64_t lanes, const RowFact
   }
 }
 
+template <typename T>
+void lane_scale(T* x, int64_t stride, int64_t rows, int64_t lanes, const T* factors) {
+  for (int64_t r = 0; r < rows; ++r) {
+    T* const row = x + r * stride;
+#pragma omp simd
+    for (int64_t i = 0; i < lanes; ++i) row[i] *= factors[i];
+  }
+}
+
 #if defined(__AVX512BF16__)
 template <typename T, typename ToBits>
 void pair(BFloat16Pair* out, int64_t out_stride, const T* x, int64_t stride, int64_t rows,
@@ -199,8 +243,11 @@ constexpr BFloat16PairKernels all_pair_kernels{
 
 }  // namespace
 
-#define PACO_TILE_KERNELS(T) \
-  {.multiply = multiply<T>, .lane_softmax = lane_softmax<T>, .lane_weigh = lane_weigh<T>}
+#define PACO_TILE_KERNELS(T)        \
+  {.multiply = multiply<T>,         \
+   .lane_softmax = lane_softmax<T>, \
+   .lane_weigh = lane_weigh<T>,     \
+   .lane_scale = lane_scale<T>}
 extern const TileKernels<float> float_tile_kernels = PACO_TILE_KERNELS(float);
 extern const TileKernels<double> double_tile_kernels = PACO_TILE_KERNELS(double);
 

@@ -56,6 +56,8 @@ struct TileKernels {
   // x times the factor of its row; sum[lane] = sum over rows of it
   void (*lane_weigh)(T* x, int64_t stride, int64_t rows, int64_t lanes, const RowFactor<T>* factors,
                      const int32_t* lane_labels, T* sum);
+  // x times the factor of its lane
+  void (*lane_scale)(T* x, int64_t stride, int64_t rows, int64_t lanes, const T* factors);
 };
 
 // The kernels of the best instruction set: see capability.h.

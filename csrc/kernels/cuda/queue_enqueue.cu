@@ -77,7 +77,8 @@ cudaError_t launch_queue_enqueue(const QueueEnqueueProblem& problem, cudaStream_
   const Kernel copy = copy_kernel(problem.queue_type, problem.key_type);
   if (copy == nullptr) return cudaErrorInvalidValue;
   const int64_t kept = smaller(problem.num_keys, problem.queue_rows);
-  const int64_t wanted = divide_up(kept * problem.dim, kThreads * kElementsPerThread);
+  const int64_t wanted =
+      divide_up(kept * std::max(problem.dim, problem.label_columns), kThreads * kElementsPerThread);
   const auto blocks = static_cast<unsigned>(std::clamp<int64_t>(wanted, 1, kMaxBlocks));
   copy<<<blocks, kThreads, 0, stream>>>(problem);
   PACO_RETURN_IF_ERROR(cudaGetLastError());

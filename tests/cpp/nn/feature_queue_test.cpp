@@ -41,9 +41,19 @@ TEST(FeatureQueue, KeepsItsLabelsWhereItsDtypeChanges) {
   EXPECT_EQ(queue->num_valid().item<int64_t>(), 3);
 }
 
+TEST(FeatureQueue, KeepsTheClassesOfKeysThatHaveAnyNumber) {
+  FeatureQueue queue(3, 2, torch::kFloat32, /*num_classes=*/2);
+  const auto labels = torch::tensor({1, 1, 0, 1}).view({2, 2}).to(torch::kBool);
+  queue->enqueue(torch::ones({2, 2}), labels);
+  EXPECT_TRUE(queue->labels.narrow(0, 0, 2).equal(labels));
+  EXPECT_FALSE(queue->labels[2].any().item<bool>());
+  EXPECT_THROW(queue->enqueue(torch::ones({2, 2}), torch::tensor({4, 5})), c10::ValueError);
+}
+
 TEST(FeatureQueue, HasAtLeastOneRow) {
   EXPECT_THROW(FeatureQueue(0, 2), c10::ValueError);
   EXPECT_THROW(FeatureQueue(2, 0), c10::ValueError);
+  EXPECT_THROW(FeatureQueue(2, 2, torch::kFloat32, 0), c10::ValueError);
 }
 
 }  // namespace

@@ -43,9 +43,16 @@ PACO_DEVICE void copy_keys(Context& context, const QueueEnqueueProblem& problem)
   const int64_t kept = problem.num_keys - skipped;
   const int64_t first = context.block_x() * context.num_threads() + context.thread();
   const int64_t stride = context.num_blocks_x() * context.num_threads();
-  for (int64_t i = first; i < kept; i += stride) {
-    const int64_t row = (pointer + skipped + i) % queue_rows;
-    at<int64_t>(problem.queue_labels, row) = at<const int64_t>(problem.labels, skipped + i);
+  const int64_t columns = problem.label_columns;
+  for (int64_t i = first; i < kept * columns; i += stride) {
+    const int64_t key = skipped + i / columns;
+    const int64_t row = (pointer + key) % queue_rows;
+    const int64_t c = i % columns;
+    if (problem.label_vectors) {
+      at<uint8_t>(problem.queue_labels, row, c) = at<const uint8_t>(problem.labels, key, c);
+    } else {
+      at<int64_t>(problem.queue_labels, row, c) = at<const int64_t>(problem.labels, key, c);
+    }
   }
   for (int64_t i = first; i < kept * problem.dim; i += stride) {
     const int64_t key = skipped + i / problem.dim;

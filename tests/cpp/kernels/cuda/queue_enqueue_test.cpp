@@ -118,6 +118,39 @@ TEST_F(QueueEnqueueTest, ConvertsKeys) {
   expect_as_defined<BFloat16, BFloat16>({10, 6, 3, 7, 7}, 2, 1);
 }
 
+TEST_F(QueueEnqueueTest, LabelVectorsAreWrittenRowByRow) {
+  const int64_t queue_rows = 5;
+  const int64_t num_keys = 7;
+  const int64_t num_classes = 11;
+  std::vector<float> queue(queue_rows);
+  std::vector<float> keys(num_keys);
+  std::vector<uint8_t> queue_labels(queue_rows * num_classes, 2);
+  std::vector<uint8_t> labels(num_keys * num_classes);
+  for (auto& label : labels) label = static_cast<uint8_t>(draw(0, 1));
+  std::vector<int64_t> state{3, 4};
+  const QueueEnqueueProblem problem{
+      .queue_type = {},
+      .key_type = {},
+      .queue = {queue.data(), 1, 1},
+      .queue_labels = {queue_labels.data(), num_classes, 1},
+      .queue_state = vector_of(state),
+      .keys = {keys.data(), 1, 1},
+      .labels = {labels.data(), num_classes, 1},
+      .queue_rows = queue_rows,
+      .num_keys = num_keys,
+      .dim = 1,
+      .label_columns = num_classes,
+      .label_vectors = true,
+  };
+  EXPECT_EQ((run<float, float>(problem, 2)), "");
+  for (int64_t key = num_keys - queue_rows; key < num_keys; ++key) {
+    const int64_t row = (3 + key) % queue_rows;
+    for (int64_t c = 0; c < num_classes; ++c) {
+      ASSERT_EQ(queue_labels[row * num_classes + c], labels[key * num_classes + c]) << row;
+    }
+  }
+}
+
 TEST_F(QueueEnqueueTest, BadStateIsReportedAndNothingWritten) {
   for (const auto& bad_state : {std::vector<int64_t>{2, 0}, {-1, 0}, {0, 3}, {0, -1}}) {
     auto state = bad_state;
