@@ -127,6 +127,11 @@ def paco_loss(
             alpha=alpha,
             temperature=temperature,
         )
+    if not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1:
+        raise ValueError(
+            f"{_OPERATOR}: the loss cannot be computed again in a backward pass, where other "
+            "processes may not follow: checkpoint the encoders only, not the loss and the queue"
+        )
     if torch.is_autocast_enabled(features.device.type):
         features = features.float()
         center_logits = None if center_logits is None else center_logits.float()

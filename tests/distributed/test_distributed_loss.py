@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from helpers.problems import (
     assert_results_close,
     cast,
@@ -67,6 +68,25 @@ def test_compiled_is_eager(rng, on_two_processes):
     problem = draw_loss(rng, torch.float64, **KINDS["PaCo"])
     for eager, compiled in on_two_processes(solve_compiled, share_out(rng, problem, 2)):
         assert all(torch.equal(eager[name], compiled[name]) for name in eager)
+
+
+def centers_alone(rank: int, shares: list[dict]) -> list[torch.Tensor]:
+    share = shares[rank]
+    logits = share["center_logits"].requires_grad_()
+    loss = paco.distributed.paco_loss(**share)
+    with torch.no_grad():
+        again = paco.distributed.paco_loss(**share)
+    return [torch.autograd.grad(loss, logits)[0] / 2, loss.detach(), again]
+
+
+def test_gradient_of_the_centers_alone(rng, on_two_processes):
+    problem = draw_loss(rng, torch.float64, **KINDS["PaCo"])
+    gradients, losses, again = zip(
+        *on_two_processes(centers_alone, share_out(rng, problem, 2)), strict=True
+    )
+    expected = value_and_gradients(reference.paco_loss, problem)["center_logits"]
+    torch.testing.assert_close(torch.cat(gradients), expected, rtol=1e-10, atol=1e-12)
+    assert losses == again
 
 
 def solve_twice(rank: int, shares: list[dict]) -> list[torch.Tensor]:
@@ -172,3 +192,21 @@ def test_a_process_that_is_lost_ends_the_others_with_a_sentence(rng, how, tmp_pa
     ):
         call(lose, share, how, report)
     assert "process 0 of 2 waits for another in vain" in report.read_text()
+
+
+def within_a_group(rank: int, shares: list[dict]) -> dict[str, torch.Tensor] | None:
+    group = dist.new_group([0, 2])
+    if rank == 1:
+        return None
+    return value_and_gradients(
+        paco.distributed.paco_loss, shares[0 if rank == 0 else 1] | {"group": group}
+    )
+
+
+def test_a_group_of_some_processes(rng, on_three_processes):
+    problem = draw_loss(rng, torch.float64, **KINDS["PaCo"])
+    shares = share_out(rng, problem, 2)
+    first, _, second = on_three_processes(within_a_group, shares)
+    expected = value_and_gradients(reference.paco_loss, problem)
+    actual = put_together(problem, shares, [first, second])
+    assert_results_close(actual, expected, problem, 1e-10)

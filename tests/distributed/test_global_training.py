@@ -10,6 +10,7 @@ import pytest
 import torch
 from helpers.shares import cut
 from torch import Tensor, nn
+from torch.distributed.fsdp.sharded_grad_scaler import ShardedGradScaler
 from torch.nn.parallel import DistributedDataParallel
 
 from paco.distributed import (
@@ -161,6 +162,29 @@ def test_training_is_that_of_one_process(rng, request, processes):
 def close(actual: Tensor, expected: Tensor, tolerance: float) -> None:
     atol = tolerance * max(expected.abs().max().item(), 1e-2)
     torch.testing.assert_close(actual.to(expected.dtype), expected, rtol=0, atol=atol)
+
+
+def overflow(rank: int) -> list[Tensor]:
+    """Weights before and after a step for which one process finds an overflow in its centers."""
+    torch.manual_seed(0)
+    centers = ShardedClassCenters(WIDTH, CLASSES)
+    optimizer = torch.optim.SGD(centers.parameters(), lr=1.0)
+    scaler = ShardedGradScaler("cpu", process_group=torch.distributed.group.WORLD)
+    weights = [centers.weight.detach().clone()]
+    for share in (1.0, float("inf")):
+        loss = centers(torch.randn(2, WIDTH)).sum() * (share if rank == 1 else 1.0)
+        optimizer.zero_grad()
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        weights.append(centers.weight.detach().clone())
+    return weights
+
+
+def test_an_overflow_of_one_process_skips_the_step_on_all(on_two_processes):
+    for before, stepped, skipped in on_two_processes(overflow):
+        assert not torch.equal(before, stepped)
+        assert torch.equal(stepped, skipped)
 
 
 def reload(rank: int, state: dict[str, Tensor]) -> dict[str, Tensor] | None:

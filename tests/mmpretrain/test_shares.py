@@ -2,11 +2,13 @@
 
 import os
 from pathlib import Path
+from unittest import mock
 
 # First, because the processes import this file without conftest.py.
 import paco.mmpretrain  # noqa: F401
 
 # isort: split
+import mmengine.optim.optimizer.amp_optimizer_wrapper as amp
 import pytest
 import torch
 from helpers.digits_runs import runner
@@ -120,19 +122,36 @@ def test_another_number_of_processes_goes_on(run_of_two, on_three_processes, tmp
     assert alone.epoch == 3
 
 
-def refusals(rank: int, folder: Path) -> str:
+REFUSED = {
+    "add dict(type='SharesHook') to custom_hooks": dict(custom_hooks=HOOKS[:1]),
+    "EMAHook would save the first process's share": dict(
+        custom_hooks=[*HOOKS, dict(type="EMAHook")]
+    ),
+    "set optim_wrapper.use_fsdp=True": {
+        "optim_wrapper.type": "AmpOptimWrapper",
+        "optim_wrapper.dtype": "bfloat16",
+    },
+}
+
+
+def refusals(rank: int, folder: Path) -> list[str]:
     os.environ.setdefault("LOCAL_RANK", str(rank))
-    run = new_run(folder, distributed=True, custom_hooks=[dict(type="ClassCountsHook")])
-    try:
-        run.train()
-    except ValueError as error:
-        return str(error)
-    return ""
+    messages = []
+    for options in REFUSED.values():
+        # The wrapper would not start on a CPU.
+        with mock.patch.object(amp, "is_cuda_available", lambda: True):
+            run = new_run(folder, distributed=True, **options)
+            try:
+                run.train()
+            except ValueError as error:
+                messages.append(str(error))
+    return messages
 
 
-def test_nothing_trains_without_the_hook(tmp_path, on_two_processes):
-    for message in on_two_processes(refusals, tmp_path):
-        assert "add dict(type='SharesHook') to custom_hooks" in message
+def test_what_would_save_or_step_by_itself_is_refused(tmp_path, on_two_processes):
+    for messages in on_two_processes(refusals, tmp_path):
+        for expected, message in zip(REFUSED, messages, strict=True):
+            assert expected in message
 
 
 @pytest.mark.parametrize(

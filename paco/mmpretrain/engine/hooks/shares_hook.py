@@ -4,7 +4,7 @@ import functools
 from typing import Any
 
 import torch
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
@@ -30,7 +30,7 @@ class SharesHook(Hook):
 
     Raises:
         ValueError: For centers that are shared out beside an optimizer wrapper with a scaler that
-            looks at its own process's gradients.
+            looks at its own process's gradients, and for shares beside an ``EMAHook``.
     """
 
     priority = "VERY_HIGH"
@@ -47,6 +47,11 @@ class SharesHook(Hook):
         wrapper = runner.optim_wrapper
         if not isinstance(wrapper, OptimWrapper):  # a test
             return
+        if any(isinstance(hook, EMAHook) for hook in runner.hooks):
+            raise ValueError(
+                "SharesHook: EMAHook would save the first process's share of its average alone: "
+                "train without one, or without shard_queue and shard_centers"
+            )
         centers = _shared_parameters(model)
         scaler = getattr(wrapper, "loss_scaler", None)
         if centers and scaler is not None and not hasattr(scaler, "process_group"):
