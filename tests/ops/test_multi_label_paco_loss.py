@@ -7,6 +7,7 @@ import torch
 from helpers.modules import script
 from helpers.problems import (
     assert_as_defined,
+    assert_as_good_as_torch,
     assert_results_close,
     cast,
     draw_loss,
@@ -70,6 +71,26 @@ EDGES = {
 @pytest.mark.parametrize("edge", EDGES.values(), ids=EDGES.keys())
 def test_edge(rng, device, dtype, edge):
     assert_as_defined(draw_multi_label(rng, dtype, **edge), device)
+
+
+@pytest.mark.parametrize("beta", [1.0, 1e-6])
+@pytest.mark.parametrize(
+    ("norm", "temperature"),
+    [(1e-6, 0.07), (30, 0.07), (1e3, 0.07), (1e4, 0.07), (1, 0.003), (1, 1e-9), (1, 1e9)],
+)
+def test_hard_problem(device, norm, temperature, beta):
+    # Rows that are not of unit length, and temperatures at which naive float32 fails.
+    problem = dict(
+        features=(norm * unit_rows(32, 16)).float(),
+        labels=torch.rand(32, 5) < 0.3,
+        center_logits=torch.randn(24, 5),
+        queue=(norm * unit_rows(200, 16)).float(),
+        queue_labels=torch.rand(200, 5) < 0.3,
+        alpha=1.0,
+        beta=beta,
+        temperature=temperature,
+    )
+    assert_as_good_as_torch(problem, device)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
