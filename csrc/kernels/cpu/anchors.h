@@ -198,8 +198,7 @@ struct AnchorFinish {
       double log_likelihood = 0;
       if (center_weight > 0) log_likelihood += center_weight * (sums.target - log_denominator);
       if (positives > 0) {
-        const double positive_logits =
-            kernels.dot(anchor, positive_row, dim) / problem.temperature;
+        const double positive_logits = kernels.dot(anchor, positive_row, dim) / problem.temperature;
         log_likelihood += problem.alpha * (positive_logits - positives * log_denominator);
       }
       loss -= problem.temperature / problem.base_temperature * log_likelihood / weight;

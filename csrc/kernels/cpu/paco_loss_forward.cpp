@@ -32,8 +32,8 @@ void partial(const PaCoLossProblem& problem, const PaCoLossRecords& record,
   });
 }
 
-// The records of anchor i on all shares as one; returns the sums. A share without a pair or a center
-// has a sum of 0 at a maximum of -infinity.
+// The records of anchor i on all shares as one; returns the sums. A share without a pair or a
+// center has a sum of 0 at a maximum of -infinity.
 template <typename T>
 PaCoLossSums join(const PaCoLossRecords& shares, const PaCoLossProblem& problem, int64_t i,
                   T* positive_row, T* exp_row) {
