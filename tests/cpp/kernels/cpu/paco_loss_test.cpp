@@ -29,7 +29,6 @@ struct Problem {
   std::vector<double> soft_targets;
   std::vector<int64_t> labels;
   std::vector<int64_t> queue_labels;
-  std::vector<int64_t> class_counts;
   int64_t num_valid = 0;
   double grad_loss = 1.5;
   std::vector<std::vector<char>> memory;
@@ -59,15 +58,7 @@ Problem random_problem(Random& random, ElementType type) {
   p.features = random.unit_rows(plain.num_rows, plain.dim);
   plain.features = p.store(p.features, type);
   p.labels = random.labels(plain.num_rows, classes);
-  // BCL's weights of pairs, and prototypes as the last rows.
-  const bool balanced = plain.alpha > 0 && plain.gamma > 0 && random.chance(0.3) &&
-                        plain.num_anchors + classes <= plain.num_rows;
-  if (balanced) {
-    for (int64_t c = 0; c < classes; ++c) p.labels[plain.num_rows - classes + c] = c;
-    plain.num_classes = classes;
-    p.class_counts.resize(classes);
-    for (const int64_t label : p.labels) ++p.class_counts[label];
-  } else if (plain.alpha == 0 || plain.gamma == 0 || random.chance(0.7)) {
+  if (plain.alpha == 0 || plain.gamma == 0 || random.chance(0.7)) {
     plain.num_classes = classes;
     plain.center_type = random.chance(0.5) ? type : accumulate_type(type);
     p.center_logits = random.normal(plain.num_anchors * classes);
@@ -94,7 +85,6 @@ Problem random_problem(Random& random, ElementType type) {
     plain.queue = p.store(p.queue, type);
     p.queue_labels = random.labels(plain.queue_rows, classes);
     std::fill(p.queue_labels.begin() + p.num_valid, p.queue_labels.end(), -1);
-    for (int64_t j = 0; balanced && j < p.num_valid; ++j) ++p.class_counts[p.queue_labels[j]];
   }
   if (random.chance(0.3)) {
     for (int64_t i = 0; i < plain.num_anchors; ++i) p.anchor_weight.push_back(random.real(0, 2));
@@ -107,7 +97,6 @@ void point_to_labels(Problem& p) {
   p.plain.labels = p.labels.data();
   p.plain.queue_labels = p.queue_labels.data();
   p.plain.num_valid = p.plain.queue == nullptr ? nullptr : &p.num_valid;
-  if (!p.class_counts.empty()) p.plain.class_counts = p.class_counts.data();
 }
 
 struct Result {
@@ -134,17 +123,12 @@ Result definition(const Problem& p) {
   result.grad_center_logits.resize(q.num_anchors * num_centers);
   for (int64_t i = 0; i < q.num_anchors; ++i) {
     std::vector<double> pairs(columns);
-    const auto pair_weight = [&](int64_t j) {
-      if (p.class_counts.empty()) return q.gamma;
-      return q.gamma /
-             static_cast<double>(p.class_counts[label(j)] - (label(j) == label(i) ? 1 : 0));
-    };
     double denominator = 0;
     double positives = 0;
     for (int64_t j = 0; j < columns; ++j) {
       if (j == i) continue;
       for (int64_t d = 0; d < dim; ++d) pairs[j] += row(i)[d] * row(j)[d] / q.temperature;
-      denominator += pair_weight(j) * std::exp(pairs[j]);
+      denominator += q.gamma * std::exp(pairs[j]);
       positives += label(j) == label(i) ? 1 : 0;
     }
     const double* const logits = p.center_logits.data() + i * q.num_classes;
@@ -159,8 +143,7 @@ Result definition(const Problem& p) {
       const double target = label(j) == label(i) ? q.alpha / weight : 0;
       result.loss -= anchor * target * (pairs[j] - log_denominator);
       const double grad = p.grad_loss * anchor *
-                          (pair_weight(j) * std::exp(pairs[j] - log_denominator) - target) /
-                          q.temperature;
+                          (q.gamma * std::exp(pairs[j] - log_denominator) - target) / q.temperature;
       for (int64_t d = 0; d < dim; ++d) {
         result.grad_features[i * dim + d] += grad * row(j)[d];
         if (j < q.num_rows) result.grad_features[j * dim + d] += grad * row(i)[d];
@@ -305,7 +288,6 @@ TEST(PaCoLossKernel, SharesMakeTheLoss) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     Random random(seed);
     Problem p = random_problem(random, ElementType::kFloat64);
-    if (!p.class_counts.empty()) continue;
     point_to_labels(p);
     const double expected = run(p).loss;
     EXPECT_LE(error({loss_of_shares<double>(p)}, {expected}, 1), 1e-10);
