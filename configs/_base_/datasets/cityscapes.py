@@ -1,3 +1,5 @@
+_base_ = "./segmentation.py"
+
 train_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations"),
@@ -7,7 +9,6 @@ train_pipeline = [
     dict(type="PhotoMetricDistortion"),
     dict(type="PackSegInputs"),
 ]
-# Labels keep their size: predictions are compared with them at that size.
 test_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="Resize", scale=(2048, 1024), keep_ratio=True),
@@ -15,30 +16,16 @@ test_pipeline = [
     dict(type="PackSegInputs"),
 ]
 
+images = dict(type="CityscapesDataset", data_root="data/cityscapes", reduce_zero_label=False)
+training = dict(img_path="leftImg8bit/train", seg_map_path="gtFine/train")
+validation = dict(img_path="leftImg8bit/val", seg_map_path="gtFine/val")
+
 train_dataloader = dict(
     batch_size=2,
     num_workers=2,
-    persistent_workers=True,
-    sampler=dict(type="InfiniteSampler", shuffle=True),
-    dataset=dict(
-        type="CityscapesDataset",
-        data_root="data/cityscapes",
-        data_prefix=dict(img_path="leftImg8bit/train", seg_map_path="gtFine/train"),
-        pipeline=train_pipeline,
-    ),
+    dataset=dict(data_prefix=training, pipeline=train_pipeline, **images),
 )
 val_dataloader = dict(
-    batch_size=1,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type="DefaultSampler", shuffle=False),
-    dataset=dict(
-        type="CityscapesDataset",
-        data_root="data/cityscapes",
-        data_prefix=dict(img_path="leftImg8bit/val", seg_map_path="gtFine/val"),
-        pipeline=test_pipeline,
-    ),
+    num_workers=4, dataset=dict(data_prefix=validation, pipeline=test_pipeline, **images)
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(type="IoUMetric", iou_metrics=["mIoU"])
-test_evaluator = val_evaluator

@@ -1,46 +1,9 @@
-train_pipeline = [
-    dict(type="LoadImageFromFile"),
-    dict(type="LoadAnnotations", reduce_zero_label=True),
-    dict(type="RandomResize", scale=(2048, 512), ratio_range=(0.5, 2.0), keep_ratio=True),
-    dict(type="RandomCrop", crop_size=(512, 512), cat_max_ratio=0.75),
-    dict(type="RandomFlip", prob=0.5),
-    dict(type="PhotoMetricDistortion"),
-    dict(type="PackSegInputs"),
-]
-# Labels keep their size: predictions are compared with them at that size.
-test_pipeline = [
-    dict(type="LoadImageFromFile"),
-    dict(type="Resize", scale=(2048, 512), keep_ratio=True),
-    dict(type="LoadAnnotations", reduce_zero_label=True),
-    dict(type="PackSegInputs"),
-]
+_base_ = "./segmentation.py"
 
-train_dataloader = dict(
-    batch_size=4,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type="InfiniteSampler", shuffle=True),
-    dataset=dict(
-        type="COCOStuffDataset",
-        data_root="data/coco_stuff10k",
-        data_prefix=dict(img_path="images/train2014", seg_map_path="annotations/train2014"),
-        reduce_zero_label=True,
-        pipeline=train_pipeline,
-    ),
-)
-val_dataloader = dict(
-    batch_size=1,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type="DefaultSampler", shuffle=False),
-    dataset=dict(
-        type="COCOStuffDataset",
-        data_root="data/coco_stuff10k",
-        data_prefix=dict(img_path="images/test2014", seg_map_path="annotations/test2014"),
-        reduce_zero_label=True,
-        pipeline=test_pipeline,
-    ),
-)
+images = dict(type="COCOStuffDataset", data_root="data/coco_stuff10k")
+training = dict(img_path="images/train2014", seg_map_path="annotations/train2014")
+test = dict(img_path="images/test2014", seg_map_path="annotations/test2014")
+
+train_dataloader = dict(dataset=dict(data_prefix=training, **images))
+val_dataloader = dict(dataset=dict(data_prefix=test, **images))
 test_dataloader = val_dataloader
-val_evaluator = dict(type="IoUMetric", iou_metrics=["mIoU"])
-test_evaluator = val_evaluator

@@ -1,3 +1,5 @@
+_base_ = "./segmentation.py"
+
 train_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations", reduce_zero_label=True),
@@ -7,7 +9,6 @@ train_pipeline = [
     dict(type="PhotoMetricDistortion"),
     dict(type="PackSegInputs"),
 ]
-# Labels keep their size: predictions are compared with them at that size.
 test_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="Resize", scale=(520, 520), keep_ratio=True),
@@ -15,34 +16,15 @@ test_pipeline = [
     dict(type="PackSegInputs"),
 ]
 
+images = dict(
+    type="PascalContextDataset59",
+    data_root="data/VOCdevkit/VOC2010",
+    data_prefix=dict(img_path="JPEGImages", seg_map_path="SegmentationClassContext"),
+)
+lists = "ImageSets/SegmentationContext"
+
 train_dataloader = dict(
-    batch_size=4,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type="InfiniteSampler", shuffle=True),
-    dataset=dict(
-        type="PascalContextDataset59",
-        data_root="data/VOCdevkit/VOC2010",
-        ann_file="ImageSets/SegmentationContext/train.txt",
-        data_prefix=dict(img_path="JPEGImages", seg_map_path="SegmentationClassContext"),
-        reduce_zero_label=True,
-        pipeline=train_pipeline,
-    ),
+    dataset=dict(ann_file=f"{lists}/train.txt", pipeline=train_pipeline, **images)
 )
-val_dataloader = dict(
-    batch_size=1,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type="DefaultSampler", shuffle=False),
-    dataset=dict(
-        type="PascalContextDataset59",
-        data_root="data/VOCdevkit/VOC2010",
-        ann_file="ImageSets/SegmentationContext/val.txt",
-        data_prefix=dict(img_path="JPEGImages", seg_map_path="SegmentationClassContext"),
-        reduce_zero_label=True,
-        pipeline=test_pipeline,
-    ),
-)
+val_dataloader = dict(dataset=dict(ann_file=f"{lists}/val.txt", pipeline=test_pipeline, **images))
 test_dataloader = val_dataloader
-val_evaluator = dict(type="IoUMetric", iou_metrics=["mIoU"])
-test_evaluator = val_evaluator
