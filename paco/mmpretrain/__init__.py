@@ -19,6 +19,7 @@ except ImportError as error:
     ) from error
 
 from . import old_names  # noqa: F401
+from .checkpoints import packaged_weights  # noqa: F401
 from .checkpoints.reading import CheckpointError, read_checkpoint
 from .checkpoints.reference_conversion import convert_reference_state, proco_estimates
 from .checkpoints.strict_loading import StrictLoadingHook, load_trained_model

@@ -1,5 +1,6 @@
 """paco-classify gives what Python gives, from the pixels on, and no file makes it crash."""
 
+import csv
 import importlib.util
 import json
 import os
@@ -10,6 +11,7 @@ import resource
 import shutil
 import socket
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -63,6 +65,29 @@ def all_logits(*arguments, classes: int, status: int = 0) -> dict[str, torch.Ten
         assert sum(entry["probability"] for entry in line["top"]) == pytest.approx(1, abs=1e-5)
         logits[line["image"]] = row
     return logits
+
+
+def test_the_weights_that_ship_classify_as_recorded():
+    name = "paco_resnet32_cifar100-lt-if100"
+    images = Path(__file__).parents[1] / "data" / "cifar100"
+    run = "from paco._classify_command import main; main()"
+    result = subprocess.run(
+        [sys.executable, "-c", run, "--json", "--top-k", "1", f"paco://{name}.pt", str(images)],
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    best = {Path(row["image"]).stem: row["top"][0] for row in rows if "image" in row}
+    with (images / f"{name}.csv").open() as file:
+        recorded = list(csv.DictReader(file))
+    assert len(recorded) == len(best) == 100
+    for row in recorded:
+        found = best[row["image"]]
+        assert found["class"] == row["predicted"], row["image"]
+        assert found["probability"] == pytest.approx(float(row["probability"]), abs=2e-3)
 
 
 # ---- A trained model on the digits ---------------------------------------------------------------
