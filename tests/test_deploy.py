@@ -16,7 +16,7 @@ import paco
 from paco import deploy
 from paco.nn import ClassCenters, TrainingStep
 
-DATA = Path(__file__).parent / "data"
+RELEASED = Path(__file__).parent / "data" / "releases"
 
 
 def in_a_fresh_process(program, *arguments):
@@ -499,7 +499,7 @@ def save_release_file(path, expected):
     torch.save(data, expected)
 
 
-RELEASES = sorted(path.name for path in DATA.iterdir() if path.is_dir())
+RELEASES = sorted(path.name for path in RELEASED.iterdir() if path.is_dir())
 
 
 def test_the_file_of_this_release_is_kept():
@@ -508,9 +508,9 @@ def test_the_file_of_this_release_is_kept():
 
 @pytest.mark.parametrize("release", RELEASES)
 def test_file_of_an_earlier_release_runs(release):
-    step, metadata = deploy.load(DATA / release / "training_step.pt")
+    step, metadata = deploy.load(RELEASED / release / "training_step.pt")
     assert metadata["paco_version"] == release
-    data = torch.load(DATA / release / "expected.pt", weights_only=True)
+    data = torch.load(RELEASED / release / "expected.pt", weights_only=True)
     for inputs, loss in zip(data["inputs"], data["losses"], strict=True):
         torch.testing.assert_close(step(*inputs), loss)
     assert step.state_dict().keys() == data["state"].keys()
@@ -530,15 +530,15 @@ def test_no_warning_of_torchscripts_deprecation_gets_out(classifier, tmp_path):
         deploy.load(tmp_path / "step.pt")
 
 
-if __name__ == "__main__":
-    # A release: PYTHONPATH=. python tests/test_deploy.py
-    folder = DATA / paco.__version__
-    folder.mkdir(parents=True)
-    save_release_file(folder / "training_step.pt", folder / "expected.pt")
-
-
 def test_torchscript_on_python_3_14_says_what_to_use(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "version_info", (3, 14, 0))
     with pytest.raises(RuntimeError, match=r"export a \.pt2 or \.onnx file, or use Python 3\.10"):
         deploy.export_training_step(new_step(), tmp_path / "step.pt")
     assert not list(tmp_path.iterdir())
+
+
+if __name__ == "__main__":
+    # A release: PYTHONPATH=. python tests/test_deploy.py
+    folder = RELEASED / paco.__version__
+    folder.mkdir(parents=True)
+    save_release_file(folder / "training_step.pt", folder / "expected.pt")

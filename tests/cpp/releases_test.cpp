@@ -1,4 +1,4 @@
-// Training steps that earlier releases saved (tests/data) load, and do what they did.
+// Training steps that earlier releases saved (tests/data/releases) load, and do what they did.
 
 #include <gtest/gtest.h>
 #include <torch/script.h>
@@ -25,7 +25,7 @@ c10::Dict<c10::IValue, c10::IValue> load_dictionary(const fs::path& path) {
 
 TEST(Releases, TrainingStepsLoadAndRun) {
   int releases = 0;
-  for (const fs::directory_entry& release : fs::directory_iterator(PACO_TEST_DATA)) {
+  for (const fs::directory_entry& release : fs::directory_iterator(PACO_TEST_RELEASES)) {
     if (!release.is_directory()) {
       continue;
     }
