@@ -9,5 +9,6 @@ train_dataloader = dict(
     dataset=dict(_delete_=True, type="WithBalancedPartner", dataset=images),
 )
 
-param_scheduler = [dict(_base_.param_scheduler[0], end=100)]
+constant, cosine = _base_.param_scheduler
+param_scheduler = [dict(constant, end=100), dict(cosine, end=100, T_max=101)]
 train_cfg = dict(max_epochs=100)

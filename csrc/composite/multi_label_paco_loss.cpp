@@ -52,10 +52,15 @@ at::Tensor multi_label_paco_loss(const MultiLabelPaCoLossArguments& args) {
   const c10::SymInt num_anchors = args.center_logits.sym_size(0);
   const c10::SymInt num_classes = args.center_logits.sym_size(1);
 
-  SumsOfClasses sums(args.labels, args.features);
-  std::optional<at::Tensor> queue_classes;
+  // Once for both terms, whose gradients may cancel: rounding each to 16 bits would leave little.
+  const auto features = args.features.to(dtype);
+  const auto logits = args.center_logits.to(dtype);
+
+  SumsOfClasses sums(args.labels, features);
+  std::optional<at::Tensor> queue, queue_classes;
   if (args.queue) {
-    auto rows = args.queue->detach();
+    queue = args.queue->detach().to(dtype);
+    auto rows = *queue;
     auto labels = *args.queue_labels;
     if (args.num_valid) {
       const auto valid =
@@ -67,7 +72,7 @@ at::Tensor multi_label_paco_loss(const MultiLabelPaCoLossArguments& args) {
     queue_classes = at::zeros_symint({rows.sym_size(0)}, options);
   }
 
-  const auto anchors = args.features.narrow_symint(0, 0, num_anchors).to(at::kDouble);
+  const auto anchors = features.narrow_symint(0, 0, num_anchors).to(at::kDouble);
   const auto labels = args.labels.narrow_symint(0, 0, num_anchors);
   const auto unit_anchors = unit_labels(labels);
   const auto is_labelled = labels.any(1);
@@ -85,8 +90,6 @@ at::Tensor multi_label_paco_loss(const MultiLabelPaCoLossArguments& args) {
   const auto counts = weight.gt(0);
   auto anchor_weight = counts.to(dtype);
   if (args.anchor_weight) anchor_weight = anchor_weight * args.anchor_weight->to(dtype);
-  // Once for both terms, whose gradients may cancel.
-  const auto logits = args.center_logits.to(dtype);
   const auto target = labels.to(dtype) / labels.sum(1, true).clamp_min(1);
   const auto target_logits = (target * logits).sum(1);
 
@@ -94,15 +97,15 @@ at::Tensor multi_label_paco_loss(const MultiLabelPaCoLossArguments& args) {
   const auto share = at::where(counts, alpha / weight, at::zeros({}, weight.options()));
   const auto positives = anchor_weight * share * (overlap * target_logits - positive_logits);
   const at::Tensor uniform = at::ones_like(target) / at::Scalar(num_classes);
-  const auto centers = paco_loss(
-      args.features, at::zeros_symint({args.features.sym_size(0)}, options), logits, args.queue,
-      queue_classes, args.num_valid, anchor_weight, /*num_anchors=*/std::nullopt,
-      {.alpha = 0,
-       .temperature = temperature,
-       .beta = 1,
-       .gamma = gamma,
-       .base_temperature = base_temperature},
-      at::where(is_labelled.unsqueeze(1), target, uniform));
+  const auto centers =
+      paco_loss(features, at::zeros_symint({features.sym_size(0)}, options), logits, queue,
+                queue_classes, args.num_valid, anchor_weight, /*num_anchors=*/std::nullopt,
+                {.alpha = 0,
+                 .temperature = temperature,
+                 .beta = 1,
+                 .gamma = gamma,
+                 .base_temperature = base_temperature},
+                at::where(is_labelled.unsqueeze(1), target, uniform));
   return centers + (positives.mean() * (temperature / base_temperature)).to(dtype);
 }
 
