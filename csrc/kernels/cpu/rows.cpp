@@ -46,6 +46,7 @@ void from_float(void* out, ElementType type, const float* in, int64_t size) {
 }  // namespace
 
 void convert(void* out, ElementType out_type, const void* in, ElementType in_type, int64_t size) {
+  if (size == 0) return;  // the pointers may be null, which memcpy must not see
   if (in_type == out_type) {
     std::memcpy(out, in, size * element_bytes(in_type));
   } else if (out_type == ElementType::kFloat32) {
