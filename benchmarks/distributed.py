@@ -217,7 +217,7 @@ def make_step(form: str, sizes: Sizes, rank: int, processes: int) -> Callable[[]
     keys = F.normalize(torch.randn(sizes.anchors, sizes.dim), dim=1)[mine]
     labels = torch.randint(sizes.classes, (sizes.anchors,))[mine]
     pooled = torch.randn(sizes.anchors, sizes.width)[mine].requires_grad_()
-    # As a whole on every process, so that all forms solve one problem.
+    # Every process draws the whole, so that all forms solve one problem.
     queue = F.normalize(torch.randn(sizes.queue, sizes.dim), dim=1)
     queue_labels = torch.randint(sizes.classes, (sizes.queue,))
     whole = ClassCenters(sizes.width, sizes.classes)

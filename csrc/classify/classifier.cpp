@@ -63,7 +63,7 @@ struct Classifier::Impl {
                   "options.target_prior empty, or export it without");
     }
     if (options.device == "cpu") {
-      // What all threads have in the network together is a batch.
+      // A batch is shared by the threads: together they have so many images in the network.
       chunk = std::max<size_t>(1, chunk / threads);
     }
   }

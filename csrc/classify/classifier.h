@@ -17,10 +17,11 @@ namespace paco {
 
 /// Settings of a Classifier.
 struct ClassifierOptions {
-  /// Where the network runs: "cpu", "cuda" or "cuda:1". A .pt2 file runs where it was compiled for.
+  /// Device of the network: "cpu", "cuda" or "cuda:1". A .pt2 file runs where it was compiled for.
   std::string device = "cpu";
 
-  /// What the network computes in: as it was exported, or "bfloat16" for a .pt file of float32.
+  /// Element type that the network computes in: as it was exported, or "bfloat16" for a .pt file of
+  /// float32.
   std::string dtype = {};
 
   /// Processor threads, for decoding and for the network; 0 for as many as PyTorch takes.
@@ -46,7 +47,7 @@ struct Prediction {
   float logit;
 };
 
-/// What a classifier says of one image.
+/// The result of one image.
 struct ImageResult {
   size_t index;                     ///< of the image in the list
   std::string error;                ///< why there is no result, a sentence; empty if there is one
@@ -54,7 +55,7 @@ struct ImageResult {
   std::span<const float> features;  ///< [F], empty unless asked for
 };
 
-/// What a classifier says of a batch, row by row.
+/// The results of a batch, row by row.
 struct BatchResult {
   int64_t images;
   std::vector<float> logits;    ///< [images, C]

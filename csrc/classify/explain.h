@@ -7,7 +7,7 @@
 
 namespace paco::classify {
 
-/// What an error says, without PyTorch's advice and its stack of C++ functions: the first sentence.
+/// The first sentence of an error, without PyTorch's advice and its stack of C++ functions.
 std::string explain(const std::exception& error);
 
 /// Runs a function; what it throws leaves as an Error.

@@ -13,7 +13,7 @@
 
 namespace paco {
 
-/// What the numbers of a pixel are.
+/// The channels of a pixel.
 enum class Channels : uint8_t { kRGB, kBGR, kGray };
 
 /// A decoded image of 8 bits a channel, in memory that is the caller's.

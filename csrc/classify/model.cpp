@@ -33,7 +33,7 @@ struct OptionError : Error {
   using Error::Error;
 };
 
-/// What the function of a file takes and gives: images to logits, and features if it has them.
+/// The types of a file's function: images to logits, and features if it has them.
 using Function = std::function<std::vector<at::Tensor>(const at::Tensor& images)>;
 
 std::string in_words(at::IntArrayRef shape) {

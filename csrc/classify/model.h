@@ -12,7 +12,7 @@
 
 namespace paco::classify {
 
-/// What a model gives for a batch of N images.
+/// The outputs of a model for a batch of N images.
 struct Outputs {
   at::Tensor logits;    ///< float32 [N, C], on the CPU
   at::Tensor features;  ///< float32 [N, F], or undefined

@@ -1,4 +1,4 @@
-# What the segmentation data sets have in common; ADE20K's and COCO-Stuff's images.
+# The loaders of every segmentation data set; the pipelines are ADE20K's and COCO-Stuff's.
 train_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations", reduce_zero_label=True),

@@ -1,5 +1,6 @@
 """What the heads that contrast views have in common, and what they are handed."""
 
+from abc import abstractmethod
 from typing import NamedTuple
 
 from mmpretrain.registry import MODELS
@@ -65,6 +66,7 @@ class ContrastHead(ClassCentersHead):
                 "dict(type='ClassCountsHook') to custom_hooks, or call set_class_counts"
             )
 
+    @abstractmethod
     def loss(self, views: EncodedViews, data_samples: list[DataSample] | Tensor) -> dict:
         """The loss of one step, and what the log shows beside it.
 
@@ -72,4 +74,3 @@ class ContrastHead(ClassCentersHead):
             views: The encoded views of B images.
             data_samples: The images' samples, or their labels [B].
         """
-        raise NotImplementedError
