@@ -22,7 +22,9 @@ from paco.distributed import (
 )
 from paco.nn import ClassCenters, FeatureQueue, MomentumEncoder, PaCoLoss, TrainingStep
 
-WIDTH, DIM, CLASSES, SIZE, STEPS = 6, 5, 7, 24, 5
+WIDTH, DIM, CLASSES, STEPS = 6, 5, 7, 5
+BATCH = 4  # images at most, of all processes
+SIZE = 3 * STEPS * BATCH  # three shares; each holds all keys, should one process get them all
 
 
 class Model(nn.Module):
@@ -123,7 +125,7 @@ def test_training_is_that_of_one_process(rng, request, processes):
             # The queue's shares are a part of one queue while that is not full.
             sizes, batches = [], []
             for _ in range(STEPS):
-                n = rng.randint(2, 4)
+                n = rng.randint(2, BATCH)
                 sizes.append(cut(rng, n, processes))
                 views = torch.randn(2, n, 4, dtype=dtype)
                 batches.append((*views, torch.randint(CLASSES, (n,))))
