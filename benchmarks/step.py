@@ -6,7 +6,9 @@ The toolbox's step is one iteration of its own training loop, with the config's 
 that are there already. The bare loop makes the same step with the same layers, called directly:
 no classifier, head, data samples, log or hooks. Both start from one state, and their first losses
 must be equal. Of the parts, "hooks" and "other" are the toolbox's. Data is what one process needs
-to make a batch; in training the config's workers do that beside the steps.
+to make a batch; in training the config's workers do that beside the steps. "Fast" is the step of
+tools/train_fast.py, in bfloat16 and channels-last, as it is and with compiled backbones; "product"
+is one matrix product, in float32, of as many multiplications as a step of PaCo's ResNet-32 has.
 """
 
 import copy
@@ -33,9 +35,12 @@ from mmpretrain.registry import LOOPS
 from torch import Tensor
 from torch.nn import functional as F
 
+from paco.mmpretrain.engine.loops.device_loops import Step, compile_backbones
 from paco.nn import momentum_update_
 
 NUM_BATCHES = 4
+# Of ResNet-32's 69.5 million multiplications an image: queries forward and backward, keys forward.
+MULTIPLICATIONS = 4 * 128 * 69.5e6
 
 
 class BareLoop:
@@ -61,6 +66,22 @@ class BareLoop:
         loss.backward()
         self.optimizer.step()
         return loss.detach()
+
+
+class FastStep:
+    """A step of ``DeviceTrainLoop``, on a copy of the model and its optimizer."""
+
+    def __init__(self, runner: Runner, batch: dict, compiled: bool) -> None:
+        model, self.optimizer = copy.deepcopy((runner.model, runner.optim_wrapper.optimizer))
+        shape = torch.stack(plain(batch)[0]).shape
+        arrange = runner.train_loop.dataloader.dataset.pipeline.transforms[0].arrange
+        if compiled:
+            compile_backbones(model)
+        self.gradients = Step(model.to(memory_format=torch.channels_last), shape, arrange)
+
+    def step(self, views: list[Tensor], labels: Tensor) -> None:
+        self.gradients(torch.stack(views), labels)
+        self.optimizer.step()
 
 
 def pool(feature_maps: tuple[Tensor]) -> Tensor:
@@ -138,10 +159,16 @@ class StepBenchmark(EpochBasedTrainLoop):
         bare = BareLoop(runner.model, runner.optim_wrapper.optimizer)
         self.check_first_step(bare, batches[0])
 
-        toolbox_batches, bare_batches = itertools.cycle(batches), itertools.cycle(batches)
+        fast, compiled = (FastStep(runner, batches[0], compiled) for compiled in (False, True))
+        width = round(MULTIPLICATIONS ** (1 / 3))
+        matrix = torch.randn(width, width)
+        rounds = itertools.cycle(batches)
         calls = {
-            "toolbox": lambda: self.run_iter(self._iter, next(toolbox_batches)),
-            "bare": lambda: bare.step(*plain(next(bare_batches))),
+            "toolbox": lambda: self.run_iter(self._iter, next(rounds)),
+            "bare": lambda: bare.step(*plain(next(rounds))),
+            "fast": lambda: fast.step(*plain(next(rounds))),
+            "fast, compiled": lambda: compiled.step(*plain(next(rounds))),
+            "product": lambda: matrix @ matrix,
         }
         for threads in self.threads:
             torch.set_num_threads(threads)

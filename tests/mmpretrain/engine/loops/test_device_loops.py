@@ -3,7 +3,9 @@
 Capture and replay in a CUDA graph are tested in tests/cuda.
 """
 
+import json
 import uuid
+from functools import partialmethod
 from pathlib import Path
 
 import mmengine.optim.optimizer.amp_optimizer_wrapper as amp
@@ -16,11 +18,11 @@ from mmengine.config import Config
 from mmengine.registry import LOOPS
 from mmengine.runner import Runner, ValLoop
 from mmpretrain.structures import DataSample
-from torch import Tensor
+from torch import Tensor, nn
 
 import paco.mmpretrain
 from paco.mmpretrain import CIFAR100LT
-from paco.mmpretrain.engine.loops.device_loops import DeviceTrainLoop, DeviceValLoop, _Step
+from paco.mmpretrain.engine.loops.device_loops import DeviceTrainLoop, DeviceValLoop, Step
 from paco.tools import train_fast
 
 
@@ -48,7 +50,7 @@ def train(recipe: str, data_root: Path, work_dir: Path, *arguments: str) -> None
     settings = {**settings_of(recipe, data_root), "experiment_name": uuid.uuid4().hex}
     config = CONFIGS / "cifar100_lt" / f"{recipe}_if100.py"
     options = ["--cfg-options", *(f"{name}={value}" for name, value in settings.items())]
-    train_fast.main([str(config), "--work-dir", str(work_dir), *arguments, *options])
+    train_fast.main([str(config), "--work-dir", str(work_dir), *options, *arguments])
 
 
 @pytest.mark.parametrize("recipe", ["paco", "ce"])
@@ -82,6 +84,21 @@ def test_a_resumed_run_is_the_uninterrupted_one(recipe, data_root, tmp_path):
     assert lr == expected["optimizer"]["param_groups"][0]["lr"]
 
 
+def test_backbones_are_compiled_for_training_alone(data_root, tmp_path, monkeypatch):
+    # What the compiler makes of a graph is PyTorch's.
+    monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend="eager"))
+    losses = []
+    for number, arguments in enumerate([[], ["compile=True"]]):
+        torch._dynamo.reset()
+        torch._dynamo.utils.counters.clear()
+        work_dir = tmp_path / str(number)
+        train("ce", data_root, work_dir, *arguments)
+        assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == number
+        log = next(work_dir.glob("*/vis_data/scalars.json")).read_text().splitlines()
+        losses.append([json.loads(line)["loss"] for line in log if "loss" in line])
+    assert losses[0] and losses[0] == pytest.approx(losses[1], rel=0.02)
+
+
 @pytest.mark.parametrize(
     ("recipe", "num_views", "own"),
     [("paco", 2, False), ("paco", 3, False), ("gpaco", 2, False), ("gpaco", 2, True), ("ce", 1, 0)],
@@ -107,7 +124,7 @@ def test_a_step_has_the_gradients_of_the_model(recipe, num_views, own, data_root
     def gradient() -> Tensor:
         return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
-    step = _Step(model, views.shape, loop.arrange)
+    step = Step(model, views.shape, loop.arrange)
     log_vars = step(views, labels)
     fast = gradient()
     if recipe != "ce":
