@@ -21,7 +21,7 @@ def name_of(path: Path) -> str:
 def test_there_is_a_config_for_each_method():
     names = {name_of(path) for path in PATHS}
     assert {f"digits_lt/{m}" for m in ("paco", "gpaco", "balanced_softmax", "ce")} <= names
-    methods = ("paco", "balanced_softmax", "logit_adjustment", "ce")
+    methods = ("paco", "gpaco", "balanced_softmax", "logit_adjustment", "ce")
     baselines = ("class_balanced_sampling", "class_balanced_loss")
     assert {f"cifar100_lt/{m}_if100_20e" for m in (*methods, *baselines)} <= names
 
