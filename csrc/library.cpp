@@ -75,12 +75,13 @@ TORCH_LIBRARY(paco, m) {
   //   sums  [A, 6]     max_j p_ij, sum_j exp(p_ij - max), the same two of s_ic, sum_c t_ic s_ic,
   //                    |P(i)|; float64
   //   rows  [A, R, D]  sum_{P(i)} z_j and, with features_grad, sum_j exp(p_ij - max) z_j
+  // class_counts, [C] over the columns of all shares, makes it BCL, as in paco_loss_forward.
   m.def(
       "paco_loss_partial(Tensor anchors, Tensor anchor_labels, Tensor anchor_rows, "
       "Tensor features, Tensor labels, Tensor? center_logits, Tensor? queue, "
       "Tensor? queue_labels, Tensor? num_valid, SymInt first_class, SymInt? num_classes, "
       "float gamma, float label_smoothing, Tensor? soft_targets, float alpha, float temperature, "
-      "bool features_grad) -> (Tensor sums, Tensor rows)");
+      "bool features_grad, Tensor? class_counts=None) -> (Tensor sums, Tensor rows)");
 
   // The losses l_i of some anchors from the records of S shares, times their weights; the rest as
   // of paco_loss_forward. Without centers beta is to be 0.
@@ -97,7 +98,7 @@ TORCH_LIBRARY(paco, m) {
       "SymInt first_class, SymInt? num_classes, Tensor log_partition, Tensor pair_weight, "
       "Tensor anchor_grad, float beta, float gamma, float? base_temperature, "
       "float label_smoothing, Tensor? soft_targets, float alpha, float temperature, "
-      "bool features_grad, bool center_logits_grad) -> "
+      "bool features_grad, bool center_logits_grad, Tensor? class_counts=None) -> "
       "(Tensor grad_features, Tensor grad_center_logits)");
 
   // Logits of the class centers, the class prior added. See ops/center_logits.h.

@@ -122,10 +122,10 @@ PaCoLossInputGradients paco_loss_partial_backward(const PaCoLossPartialBackwardA
   const Anchors anchors = anchors_of(share, accumulate_type(share.features.scalar_type()));
   const auto weight = args.pair_weight.unsqueeze(1);
   const auto scale = (args.grad_losses / base_temperature).unsqueeze(1).masked_fill(weight == 0, 0);
-  return gradients({anchors, share.features, share.labels, share.center_logits, share.soft_targets,
-                    /*class_counts=*/std::nullopt, share.options, args.log_partition, weight,
-                    args.anchor_grad, scale},
-                   args.features_grad, args.center_logits_grad);
+  return gradients(
+      {anchors, share.features, share.labels, share.center_logits, share.soft_targets,
+       share.class_counts, share.options, args.log_partition, weight, args.anchor_grad, scale},
+      args.features_grad, args.center_logits_grad);
 }
 
 }  // namespace paco::composite

@@ -64,6 +64,7 @@ inline Anchors anchors_of(const PaCoLossPartialArguments& args, c10::ScalarType 
   int64_t num_classes = std::numeric_limits<int64_t>::max();
   if (args.center_logits) num_classes = args.center_logits->size(1);
   if (args.num_classes) num_classes = args.num_classes->expect_int();
+  if (args.class_counts) num_classes = args.class_counts->size(0);
   return {args.anchors.to(dtype),
           args.anchor_labels.unsqueeze(1),
           args.anchor_rows.unsqueeze(1),

@@ -301,10 +301,10 @@ PaCoLossState paco_loss_forward(const PaCoLossArguments& args, bool features_gra
 PaCoLossRecord paco_loss_partial(const PaCoLossPartialArguments& args, bool features_grad) {
   const auto dtype = accumulate_type(args.features.scalar_type());
   const Anchors anchors = anchors_of(args, dtype);
-  const auto sums = sum_columns({"paco_loss_partial", anchors, args.features, args.labels,
-                                 args.center_logits, args.queue, args.queue_labels, args.num_valid,
-                                 args.soft_targets, /*class_counts=*/std::nullopt, args.options},
-                                features_grad);
+  const auto sums = sum_columns(
+      {"paco_loss_partial", anchors, args.features, args.labels, args.center_logits, args.queue,
+       args.queue_labels, args.num_valid, args.soft_targets, args.class_counts, args.options},
+      features_grad);
   std::vector<at::Tensor> rows{sums.positive_rows.to(dtype)};
   if (features_grad) rows.push_back(sums.exp_rows);
   return {at::cat({sums.pair_maximum, sums.pair_sum, sums.center_maximum, sums.center_sum,

@@ -6,9 +6,9 @@
 
 // The PaCo loss as kernels see it, on the CPU and on CUDA. Symbols are those of ops/paco_loss.h.
 //
-// On CUDA, the loss with class_counts is that of ops/bcl_loss.h: the exponential of pair (i, j) has
-// the weight 1 / (n_{y_j} - 1{y_j = y_i}). Prototypes are then the last rows of features, and no
-// anchors; there are no center logits.
+// The loss with class_counts is that of ops/bcl_loss.h: the exponential of pair (i, j) has the
+// weight 1 / (n_{y_j} - 1{y_j = y_i}). Prototypes are then the last rows of features, and no
+// anchors; there are no center logits. The CPU has kernels of its own for it in one process.
 namespace paco {
 
 // How far the sum of a row of soft targets may be from 1.
@@ -40,7 +40,8 @@ struct PaCoLossProblem {
   const int64_t* queue_labels;  // [K]
   const int64_t* num_valid;     // [1], how many rows of the queue are valid; null for all of them
   const void* anchor_weight;    // [A], of the type that sums are taken in
-  const int64_t* class_counts;  // [C] n_c, how many columns have each class; null for PaCo
+  const int64_t* class_counts;  // [C] n_c, how many columns have each class, of all shares; null
+                                // for PaCo
   const void* soft_targets;     // [A, C], of the type that sums are taken in; null for the labels
   int64_t num_rows;             // M
   int64_t num_anchors;          // A

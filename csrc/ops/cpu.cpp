@@ -10,7 +10,6 @@
 
 #include <cstdint>
 
-#include "../composite/composite.h"
 #include "../kernels/argument_error.h"
 #include "../kernels/cpu/bcl_loss.h"
 #include "../kernels/cpu/class_mean_update.h"
@@ -58,8 +57,6 @@ void prefer_huge_pages([[maybe_unused]] const at::Tensor& result) {
 }
 
 PaCoLossState forward_cpu(const PaCoLossArguments& args, bool features_grad) {
-  // BCL has kernels of its own here.
-  if (args.class_counts) return composite::paco_loss_forward(args, features_grad);
   const DensePaCoLoss dense(args);
   const PaCoLossState state = empty_state(args, features_grad);
   run(args.name(),
@@ -68,7 +65,6 @@ PaCoLossState forward_cpu(const PaCoLossArguments& args, bool features_grad) {
 }
 
 PaCoLossInputGradients backward_cpu(const PaCoLossBackwardArguments& args) {
-  if (args.class_counts) return composite::paco_loss_backward(args);
   DensePaCoLoss dense(args);
   const PaCoLossInputGradients result = empty_gradients(args);
   prefer_huge_pages(result.center_logits);

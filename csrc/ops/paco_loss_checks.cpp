@@ -34,13 +34,7 @@ void check_anchors(const at::Tensor& features, const at::Tensor& labels,
     PACO_CHECK(kLoss, options.gamma > 0, "gamma must be > 0 without center_logits, got ",
                options.gamma);
   }
-  if (class_counts) {
-    PACO_CHECK(kLoss, !center_logits, "class_counts must be left out with center_logits");
-    PACO_CHECK(kLoss, class_counts->dim() == 1 && class_counts->sym_size(0) > 0,
-               "class_counts must be [C] with C > 0, got ", class_counts->sym_sizes());
-    check_int64(kLoss, "class_counts", *class_counts);
-    check_device(kLoss, "class_counts", *class_counts, "features", features);
-  }
+  if (class_counts) check_class_counts(kLoss, *class_counts, center_logits, features);
   if (anchor_weight) check_anchor_weight(kLoss, *anchor_weight, num_anchors, features);
   if (soft_targets) {
     PACO_CHECK(kLoss, center_logits, "soft_targets need center_logits");
@@ -90,6 +84,15 @@ void check_center_logits_type(const char* caller, const at::Tensor& center_logit
              "center_logits must be ", features.scalar_type(), " (as features) or ", accumulate,
              ", got ", center_logits.scalar_type());
   check_device(caller, "center_logits", center_logits, "features", features);
+}
+
+void check_class_counts(const char* caller, const at::Tensor& class_counts,
+                        const OptionalTensor& center_logits, const at::Tensor& features) {
+  PACO_CHECK(caller, !center_logits, "class_counts must be left out with center_logits");
+  PACO_CHECK(caller, class_counts.dim() == 1 && class_counts.sym_size(0) > 0,
+             "class_counts must be [C] with C > 0, got ", class_counts.sym_sizes());
+  check_int64(caller, "class_counts", class_counts);
+  check_device(caller, "class_counts", class_counts, "features", features);
 }
 
 void check_anchor_weight(const char* caller, const at::Tensor& anchor_weight,

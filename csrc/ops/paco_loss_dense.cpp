@@ -98,7 +98,7 @@ PaCoLossGradients DensePaCoLoss::gradients(const PaCoLossBackwardArguments& args
 
 DensePaCoLoss::DensePaCoLoss(const PaCoLossPartialArguments& args) : problem{} {
   set_anchors(args.features, args.labels, args.center_logits, /*anchor_weight=*/std::nullopt,
-              /*class_counts=*/std::nullopt, args.options, args.soft_targets);
+              args.class_counts, args.options, args.soft_targets);
   problem.num_anchors = args.anchors.size(0);
   set_queue(args.queue, args.queue_labels, args.num_valid);
   PaCoLossShare& share = problem.share;

@@ -31,6 +31,8 @@ struct PaCoLossPartialArguments {
   std::optional<c10::SymInt> num_classes;
   PaCoLossOptions options;
   const OptionalTensor& soft_targets;
+  // [C], over all shares: makes it the loss of BCL, whose prototypes are rows of features.
+  const OptionalTensor& class_counts;
 };
 
 // See library.cpp.
@@ -85,7 +87,8 @@ std::tuple<at::Tensor, at::Tensor> partial_adaptor(
     const OptionalTensor& queue, const OptionalTensor& queue_labels,
     const OptionalTensor& num_valid, c10::SymInt first_class,
     std::optional<c10::SymInt> num_classes, double gamma, double label_smoothing,
-    const OptionalTensor& soft_targets, double alpha, double temperature, bool features_grad) {
+    const OptionalTensor& soft_targets, double alpha, double temperature, bool features_grad,
+    const OptionalTensor& class_counts) {
   const PaCoLossPartialArguments args{anchors,
                                       anchor_labels,
                                       anchor_rows,
@@ -101,7 +104,8 @@ std::tuple<at::Tensor, at::Tensor> partial_adaptor(
                                        .temperature = temperature,
                                        .gamma = gamma,
                                        .label_smoothing = label_smoothing},
-                                      soft_targets};
+                                      soft_targets,
+                                      class_counts};
   check_paco_loss_partial(args);
   auto [sums, rows] = partial(args, features_grad);
   return {sums, rows};
@@ -135,7 +139,7 @@ std::tuple<at::Tensor, at::Tensor> partial_backward_adaptor(
     const at::Tensor& pair_weight, const at::Tensor& anchor_grad, double beta, double gamma,
     std::optional<double> base_temperature, double label_smoothing,
     const OptionalTensor& soft_targets, double alpha, double temperature, bool features_grad,
-    bool center_logits_grad) {
+    bool center_logits_grad, const OptionalTensor& class_counts) {
   static const OptionalTensor kNone;
   const PaCoLossPartialBackwardArguments args{grad_losses,
                                               {anchors,
@@ -155,7 +159,8 @@ std::tuple<at::Tensor, at::Tensor> partial_backward_adaptor(
                                                 .gamma = gamma,
                                                 .base_temperature = base_temperature,
                                                 .label_smoothing = label_smoothing},
-                                               soft_targets},
+                                               soft_targets,
+                                               class_counts},
                                               log_partition,
                                               pair_weight,
                                               anchor_grad,

@@ -70,6 +70,9 @@ void check_paco_loss_partial(const PaCoLossPartialArguments& args) {
   check_labels(kPartial, "anchor_rows", args.anchor_rows, "anchors", anchors);
   check_queue(kPartial, features, args.queue, args.queue_labels, args.num_valid);
   if (args.center_logits) check_centers(args);
+  if (args.class_counts) {
+    check_class_counts(kPartial, *args.class_counts, args.center_logits, features);
+  }
   if (args.soft_targets) {
     const at::Tensor& targets = *args.soft_targets;
     PACO_CHECK(kPartial, args.center_logits, "soft_targets need center_logits");

@@ -51,6 +51,8 @@ void check_loss_options_computable(const char* caller, const PaCoLossOptions& op
                                    c10::ScalarType dtype);
 void check_center_logits_type(const char* caller, const at::Tensor& center_logits,
                               const at::Tensor& features);
+void check_class_counts(const char* caller, const at::Tensor& class_counts,
+                        const std::optional<at::Tensor>& center_logits, const at::Tensor& features);
 void check_anchor_weight(const char* caller, const at::Tensor& anchor_weight,
                          const c10::SymInt& num_anchors, const at::Tensor& features);
 

@@ -5,6 +5,7 @@ loss of one process on the joined batch, from each process's own rows, queue and
 :class:`ShardedClassCenters`, classes. Without a process group there is one process.
 """
 
+from .bcl_loss import bcl_loss
 from .class_centers import ShardedClassCenters
 from .feature_queue import ShardedFeatureQueue
 from .loss import paco_loss
@@ -15,6 +16,7 @@ __all__ = [
     "ShardedClassCenters",
     "ShardedFeatureQueue",
     "apply_shuffled",
+    "bcl_loss",
     "broadcast_rows",
     "clip_grad_norm_",
     "exclude_from_ddp",

@@ -4,7 +4,7 @@ They travel over the default process group. Without one there is one process. Ho
 rank has travels between the hosts, over a gloo group, so that no one waits for a device.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.distributed as dist
@@ -13,15 +13,17 @@ from torch import Tensor
 from .collectives import all_gather, exchange_on_hosts, members_of
 
 
-def gather_rows(*tensors: Tensor) -> tuple[Tensor, ...]:
+def gather_rows(*tensors: Tensor, sizes: Sequence[int] | None = None) -> tuple[Tensor, ...]:
     """The rows of all ranks in rank order, without a gradient; on one process, the tensors.
 
     Args:
         *tensors: each [B, ...]. B is this rank's own; the other dimensions are those of all ranks.
+        sizes: B of every rank, which compiled code has to be given.
     """
     if _world_size() == 1:
         return tensors
-    sizes = _batch_sizes(tensors[0])
+    if sizes is None:
+        sizes = batch_sizes(tensors[0])
     return tuple(_gather(tensor.detach(), sizes) for tensor in tensors)
 
 
@@ -41,7 +43,7 @@ def apply_shuffled(function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor
     """
     if _world_size() == 1:
         return function(rows)
-    sizes = _batch_sizes(rows)
+    sizes = batch_sizes(rows)
     order = torch.randperm(sum(sizes), device=rows.device)
     dist.broadcast(order, src=0)
     rank = dist.get_rank()
@@ -66,9 +68,12 @@ def _world_size() -> int:
     return members_of(None).size
 
 
-def _batch_sizes(rows: Tensor) -> list[int]:
+def batch_sizes(rows: Tensor) -> list[int]:
+    """How many rows each rank has, from host to host."""
+    if _world_size() == 1:
+        return [len(rows)]
     return exchange_on_hosts(torch.tensor(len(rows)), None).tolist()
 
 
-def _gather(rows: Tensor, sizes: list[int]) -> Tensor:
+def _gather(rows: Tensor, sizes: Sequence[int]) -> Tensor:
     return all_gather(rows.detach(), sizes, members_of(None))

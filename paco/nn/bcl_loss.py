@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import ops
+from ..distributed.bcl_loss import bcl_loss
 
 
 class BCLLoss(nn.Module):
@@ -41,6 +42,28 @@ class BCLLoss(nn.Module):
             queue,
             queue_labels,
             num_valid,
+            temperature=self.temperature,
+        )
+
+    def across_processes(
+        self,
+        features: Tensor,
+        labels: Tensor,
+        prototypes: Tensor,
+        queue: Tensor | None = None,
+        queue_labels: Tensor | None = None,
+        num_valid: Tensor | None = None,
+        rows_per_process: list[int] | None = None,
+    ) -> Tensor:
+        """The same over the rows of all processes; see :func:`paco.distributed.bcl_loss`."""
+        return bcl_loss(
+            features,
+            labels,
+            prototypes,
+            queue,
+            queue_labels,
+            num_valid,
+            rows_per_process=rows_per_process,
             temperature=self.temperature,
         )
 

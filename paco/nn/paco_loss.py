@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import ops
+from ..distributed.loss import paco_loss
 
 
 class PaCoLoss(nn.Module):
@@ -68,6 +69,41 @@ class PaCoLoss(nn.Module):
             self.base_temperature,
             self.label_smoothing,
             soft_targets,
+            alpha=self.alpha,
+            temperature=self.temperature,
+        )
+
+    def across_processes(
+        self,
+        features: Tensor,
+        labels: Tensor,
+        center_logits: Tensor | None = None,
+        queue: Tensor | None = None,
+        queue_labels: Tensor | None = None,
+        num_valid: Tensor | None = None,
+        anchor_weight: Tensor | None = None,
+        num_anchors: int | None = None,
+        soft_targets: Tensor | None = None,
+        num_classes: int | None = None,
+        anchors_per_process: list[int] | None = None,
+    ) -> Tensor:
+        """The same over the rows of all processes; see :func:`paco.distributed.paco_loss`."""
+        return paco_loss(
+            features,
+            labels,
+            center_logits,
+            queue,
+            queue_labels,
+            num_valid,
+            anchor_weight,
+            num_anchors,
+            self.beta,
+            self.gamma,
+            self.base_temperature,
+            self.label_smoothing,
+            soft_targets,
+            num_classes,
+            anchors_per_process=anchors_per_process,
             alpha=self.alpha,
             temperature=self.temperature,
         )

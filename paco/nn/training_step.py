@@ -1,5 +1,6 @@
 """One step: normalise, concatenate, loss, enqueue."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -7,11 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..distributed.collectives import members_of
-from ..distributed.loss import paco_loss
 from ..distributed.rows import gather_rows
 from .class_centers import ClassCenters
 from .feature_queue import FeatureQueue
-from .paco_loss import PaCoLoss
 
 
 class StepResult(NamedTuple):
@@ -38,8 +37,9 @@ class TrainingStep(nn.Module):
             learns from the pairs alone, as in SupCon.
         contrast: where several processes train, "local" contrasts the anchors of each with its own
             rows and the queue; "global" with the rows of all, as one process would the joined
-            batch (:func:`paco.distributed.paco_loss`), and takes a :class:`PaCoLoss`. Queue and
-            centers may then be shared out: :class:`paco.distributed.ShardedFeatureQueue`,
+            batch (:func:`paco.distributed.paco_loss`), and takes a loss that has
+            ``across_processes``, as a :class:`PaCoLoss` has. Queue and centers may then be shared
+            out: :class:`paco.distributed.ShardedFeatureQueue`,
             :class:`paco.distributed.ShardedClassCenters`. A scripted step knows one process.
 
     Raises:
@@ -71,9 +71,10 @@ class TrainingStep(nn.Module):
             raise ValueError(
                 "TrainingStep: a queue or centers that are shared out need contrast='global'"
             )
-        if contrast == "global" and not isinstance(loss, PaCoLoss):
+        if contrast == "global" and not hasattr(loss, "across_processes"):
             raise ValueError(
-                "TrainingStep: contrast='global' needs a PaCoLoss, got a " + type(loss).__name__
+                "TrainingStep: contrast='global' needs a loss with across_processes, such as a "
+                f"PaCoLoss, got a {type(loss).__name__}"
             )
         self.contrast = contrast
         self.shared_queue = shared_queue
@@ -90,6 +91,7 @@ class TrainingStep(nn.Module):
         pooled: Tensor,
         labels: Tensor,
         soft_targets: Tensor | None = None,
+        images_per_process: list[int] | None = None,
     ) -> Tensor:
         """The loss of a batch; afterwards the keys are in the queue.
 
@@ -107,14 +109,17 @@ class TrainingStep(nn.Module):
             labels: int64 [B].
             soft_targets: a target over the classes for each row of ``pooled``, see
                 :func:`paco.paco_loss`.
+            images_per_process: B of every process, B > 0 on its own. Where there are several, eager
+                code asks the others; compiled code has to be given it.
 
         Returns:
             A scalar.
 
         Raises:
-            ValueError: for keys or pooled features of another number of rows.
+            ValueError: for keys or pooled features of another number of rows, and for another B
+                than ``images_per_process`` says.
         """
-        return self.detailed(queries, keys, pooled, labels, soft_targets).loss
+        return self.detailed(queries, keys, pooled, labels, soft_targets, images_per_process).loss
 
     @torch.jit.export
     def detailed(
@@ -124,6 +129,7 @@ class TrainingStep(nn.Module):
         pooled: Tensor,
         labels: Tensor,
         soft_targets: Tensor | None = None,
+        images_per_process: list[int] | None = None,
     ) -> StepResult:
         """Does what :meth:`forward` does, and gives the features and logits of the loss as well."""
         batch = queries.size(0)
@@ -143,49 +149,67 @@ class TrainingStep(nn.Module):
         if pooled.size(0) == batch:
             keys = keys.detach()
         features = torch.cat([queries, keys])
-        center_logits = self.centers(pooled.detach() if self.detach_centers else pooled)
+        of_centers = pooled.detach() if self.detach_centers else pooled
         key_labels = labels.repeat(keys.size(0) // max(batch, 1))
         row_labels = torch.cat([labels, key_labels])
-        is_global = False
-        if not torch.jit.is_scripting():
-            is_global = self.contrast == "global"
-        if is_global:
-            loss = self._global_loss(
-                features, row_labels, center_logits, pooled.size(0), soft_targets
-            )
+        if torch.jit.is_scripting():
+            center_logits = self.centers(of_centers)
+            loss = self._own_loss(features, row_labels, center_logits, soft_targets)
         else:
-            loss = self.loss(
-                features,
-                row_labels,
-                center_logits,
-                self.queue.features,
-                self.queue.labels,
-                num_valid=self.queue.num_valid,
-                soft_targets=soft_targets,
-            )
-        if not torch.jit.is_scripting() and not self.shared_queue:
-            keys, key_labels = gather_rows(keys, key_labels)
+            _check_images(batch, images_per_process)
+            if self.contrast == "global":
+                anchors_per_process = _times(images_per_process, pooled.size(0), batch)
+                center_logits, loss = self._global_loss(
+                    features, row_labels, of_centers, soft_targets, anchors_per_process
+                )
+            else:
+                center_logits = self.centers(of_centers)
+                loss = self._own_loss(features, row_labels, center_logits, soft_targets)
+            if not self.shared_queue:
+                keys_per_process = _times(images_per_process, keys.size(0), batch)
+                keys, key_labels = gather_rows(keys, key_labels, sizes=keys_per_process)
         self.queue.enqueue(keys, key_labels)
         return StepResult(loss, features, center_logits)
+
+    def _own_loss(
+        self,
+        features: Tensor,
+        labels: Tensor,
+        center_logits: Tensor,
+        soft_targets: Tensor | None,
+    ) -> Tensor:
+        return self.loss(
+            features,
+            labels,
+            center_logits,
+            self.queue.features,
+            self.queue.labels,
+            num_valid=self.queue.num_valid,
+            soft_targets=soft_targets,
+        )
 
     @torch.jit.unused
     def _global_loss(
         self,
         features: Tensor,
         labels: Tensor,
-        center_logits: Tensor,
-        num_anchors: int,
+        pooled: Tensor,
         soft_targets: Tensor | None,
-    ) -> Tensor:
-        options = self.loss
-        assert isinstance(options, PaCoLoss)
+        anchors_per_process: list[int] | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Center logits and loss."""
+        if self.shared_centers:
+            center_logits = self.centers(pooled, anchors_per_process)
+        else:
+            center_logits = self.centers(pooled)
         queue, queue_labels = self.queue.features, self.queue.labels
         num_valid = self.queue.num_valid
         if not self.shared_queue:  # every process has the whole queue: each takes a part of it
             first, size = members_of(None).share(queue.size(0))
             queue, queue_labels = queue[first : first + size], queue_labels[first : first + size]
             num_valid = (num_valid - first).clamp(0, size)
-        return paco_loss(
+        of_all: Callable[..., Tensor] = self.loss.across_processes  # type: ignore[assignment]
+        loss = of_all(
             features,
             labels,
             center_logits,
@@ -193,18 +217,37 @@ class TrainingStep(nn.Module):
             queue_labels,
             num_valid,
             None,
-            num_anchors,
-            options.beta,
-            options.gamma,
-            options.base_temperature,
-            options.label_smoothing,
+            pooled.size(0),
             soft_targets,
             self.centers.num_classes if self.shared_centers else None,
-            alpha=options.alpha,
-            temperature=options.temperature,
+            anchors_per_process,
         )
+        return center_logits, loss
 
     @torch.jit.export
     def predict(self, pooled: Tensor, target_prior: Tensor | None = None) -> Tensor:
         """Inference logits [B, C] of pooled features [B, F]; see :meth:`ClassCenters.predict`."""
         return self.centers.predict(pooled, target_prior)
+
+
+def _check_images(batch: int, images_per_process: list[int] | None) -> None:
+    if images_per_process is None:
+        return
+    members = members_of(None)
+    if len(images_per_process) != members.size:
+        raise ValueError(
+            f"TrainingStep: images_per_process must have {members.size} entries, one for each "
+            f"process, got {len(images_per_process)}"
+        )
+    if batch == 0 or images_per_process[members.rank] != batch:
+        raise ValueError(
+            f"TrainingStep: images_per_process must be {batch} on process {members.rank}, and not "
+            f"0, got {images_per_process[members.rank]}"
+        )
+
+
+def _times(images_per_process: list[int] | None, rows: int, batch: int) -> list[int] | None:
+    """Rows of every process, where ``rows`` come of its own ``batch`` images."""
+    if images_per_process is None:
+        return None
+    return [images * (rows // batch) for images in images_per_process]

@@ -22,16 +22,16 @@ def share_out(rng: random.Random, problem: Problem, processes: int) -> list[dict
 
     Each has a queue where the problem has one, whose further rows must not matter.
     """
-    anchors = problem["num_anchors"]
+    anchors = problem.get("num_anchors", len(problem["features"]))
     sizes = cut(rng, anchors, processes)
     others = cut(rng, len(problem["features"]) - anchors, processes)
     shares: list[dict[str, Any]] = [
         {
             name: value
             for name, value in problem.items()
-            if not isinstance(value, Tensor) and name != "num_anchors"
+            if name == "prototypes" or (not isinstance(value, Tensor) and name != "num_anchors")
         }
-        | {"num_anchors": size}
+        | ({"num_anchors": size} if "num_anchors" in problem else {})
         for size in sizes
     ]
     for name in ("features", "labels"):
@@ -60,9 +60,12 @@ def put_together(problem: Problem, shares: list[dict], results: list[dict]) -> d
     processes = len(shares)
     together = {"loss": torch.stack([r["loss"] for r in results]).mean()}
     features = [r["features"] / processes for r in results]
-    own = [x[: s["num_anchors"]] for x, s in zip(features, shares, strict=True)]
-    rest = [x[s["num_anchors"] :] for x, s in zip(features, shares, strict=True)]
+    sizes = [share.get("num_anchors", len(share["features"])) for share in shares]
+    own = [x[:size] for x, size in zip(features, sizes, strict=True)]
+    rest = [x[size:] for x, size in zip(features, sizes, strict=True)]
     together["features"] = torch.cat([*own, *rest])
+    if "prototypes" in problem:
+        together["prototypes"] = torch.stack([r["prototypes"] for r in results]).mean(0)
     if "center_logits" in problem:
         together["center_logits"] = torch.cat([r["center_logits"] / processes for r in results])
     return together

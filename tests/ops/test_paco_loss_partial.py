@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.bcl_problems import EDGES as BCL_EDGES
+from helpers.bcl_problems import draw_bcl
 from helpers.problems import EDGES, assert_results_close, cast, draw_loss, value_and_gradients
 from helpers.shares import put_together, share_out
 from torch import Tensor
@@ -49,7 +51,9 @@ def class_share(problem: dict, rank: int, processes: int) -> dict[str, Any]:
     )
 
 
-def solve(problem: dict, shares: list[dict], by_class: bool) -> list[dict[str, Tensor]]:
+def solve(
+    problem: dict, shares: list[dict], by_class: bool, class_counts: Tensor | None = None
+) -> list[dict[str, Tensor]]:
     """Loss and gradients of every process."""
     processes = len(shares)
     sizes = [share["num_anchors"] for share in shares]
@@ -69,6 +73,7 @@ def solve(problem: dict, shares: list[dict], by_class: bool) -> list[dict[str, T
             soft_targets=share.get("soft_targets"),
             first_class=0,
             num_classes=None,
+            class_counts=class_counts,
         )
         if by_class:
             call |= class_share(problem, rank, processes)
@@ -157,6 +162,38 @@ def test_a_bad_number_of_one_share_gives_nan(rng, form, name):
     assert put_together(problem, shares, solve(problem, shares, False))["loss"].isnan()
 
 
+def as_paco(problem: dict) -> dict:
+    """A problem of bcl_loss as one of these operators: prototypes are rows, and no anchors."""
+    rows, classes = len(problem["features"]), len(problem["prototypes"])
+    labels = torch.cat([problem["labels"], torch.arange(classes)])
+    counts = labels.bincount(minlength=classes)
+    if "queue" in problem:
+        valid = int(problem.get("num_valid", len(problem["queue"])))
+        counts += problem["queue_labels"][:valid].bincount(minlength=classes)
+    return {
+        **{name: value for name, value in problem.items() if name != "prototypes"},
+        "features": torch.cat([problem["features"], problem["prototypes"]]),
+        "labels": labels,
+        "num_anchors": rows,
+        "alpha": 1.0,
+        "class_counts": counts,
+    }
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("edge", BCL_EDGES.values(), ids=BCL_EDGES.keys())
+def test_shares_make_the_loss_of_bcl(rng, form, dtype, edge):
+    problem = draw_bcl(rng, dtype, **edge)
+    paco_problem = as_paco(problem)
+    counts = paco_problem.pop("class_counts")
+    shares = share_out(rng, paco_problem, rng.randint(1, 4))
+    actual = put_together(paco_problem, shares, solve(paco_problem, shares, False, counts))
+    expected = value_and_gradients(reference.bcl_loss, cast(problem, torch.float64))
+    expected["features"] = torch.cat([expected["features"], expected.pop("prototypes")])
+    tolerance = 1e-10 if dtype == torch.float64 else 1e-5
+    assert_results_close(actual, expected, paco_problem, tolerance)
+
+
 def partial_call(rng, **changes: Any) -> dict[str, Any]:
     problem = draw_loss(rng, rows=6, anchors=4, dim=5, classes=3, centers=True, soft=False)
     call = dict(
@@ -197,6 +234,14 @@ BAD = {
     ),
     "an anchor of no class": (dict(anchor_labels=torch.tensor([0, 1, 3, 1])), "anchor_labels"),
     "a class share without num_classes": (dict(first_class=1), "first_class"),
+    "class counts beside centers": (
+        dict(class_counts=torch.ones(3, dtype=torch.int64)),
+        "class_counts must be left out",
+    ),
+    "class counts of another dtype": (
+        dict(center_logits=None, class_counts=torch.ones(3)),
+        "class_counts must be int64",
+    ),
     "float labels": (dict(anchor_labels=torch.zeros(4)), "anchor_labels must be int64"),
 }
 

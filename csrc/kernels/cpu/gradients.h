@@ -10,6 +10,7 @@
 #include "class_sums.h"
 #include "columns.h"
 #include "pair_stream.h"
+#include "pair_weights.h"
 #include "products.h"
 #include "row_kernels.h"
 
@@ -80,7 +81,20 @@ void pair_gradient(T* gradient, const PaCoLossProblem& problem, const std::vecto
                 const int64_t self = problem.row_of(k) - j;
                 if (self >= 0 && self < size) row[self] = 0;
               }
+              if (problem.class_counts != nullptr) {
+                const auto factors = anchor_pair_weights<T>(problem.class_counts,
+                                                            problem.labels_of_anchors() + i, tile);
+                const auto labels = lane_labels<kAnchorBlock>(problem.labels + j, size);
+                std::array<T, kAnchorBlock> sums;
+                tile_kernels<T>().lane_weigh(logits, stride, tile, lanes.width(), factors.data(),
+                                             labels.data(), sums.data());
+              }
               products.weigh_rows(gradient + j * features.dim, size, /*accumulate=*/i > 0);
+            }
+            for (int64_t k = j; problem.class_counts != nullptr && k < j + size; ++k) {
+              const auto count = static_cast<T>(problem.class_counts[problem.labels[k]]);
+              T* const row = gradient + k * features.dim;
+              row_kernels<T>().axpby(row, row, features.dim, 0, 1 / count);
             }
           }
         });

@@ -9,6 +9,7 @@
 
 #include "../parallel_for.h"
 #include "columns.h"
+#include "pair_weights.h"
 #include "products.h"
 #include "row_kernels.h"
 
@@ -24,7 +25,8 @@ constexpr T kMinusInfinity = -std::numeric_limits<T>::infinity();
 template <typename T>
 constexpr T kNoPair = std::numeric_limits<T>::lowest() / 4;
 
-// The online softmax of all anchors over all columns.
+// The online softmax of all anchors over all columns, whose exponentials are weighed where there
+// are class counts.
 //
 // Each thread has a group of anchors. Where there are too few anchors for that, the columns of a
 // group are split among threads: each split has sums of its own, which join() adds up in order.
@@ -147,6 +149,13 @@ class PairStream {
       tile_sum[lane] = tile.size > 1 ? tile_sum[lane] - exponential : 0;
       exponential = 0;
     });
+    if (problem_.class_counts != nullptr) {
+      const auto factors = pair_weights<T>(problem_.class_counts, tile.labels(), tile.size);
+      const auto labels =
+          lane_labels<kAnchorBlock>(problem_.labels_of_anchors() + first_anchor, size);
+      kernels.lane_weigh(logits, stride, tile.size, lanes.width(), factors.data(), labels.data(),
+                         tile_sum.data());
+    }
 
     for (int64_t i = 0; i < size; ++i) rescale[i] = maximum[i] - new_maximum[i];
     row_kernels<T>().exp_affine(rescale.data(), rescale.data(), lanes.width(), {0, 0}, 1, 0);

@@ -23,6 +23,19 @@ std::vector<RowFactor<T>> pair_weights(const int64_t* class_counts, const int64_
   return factors;
 }
 
+// The same for anchors along the rows of a tile, without the 1 / n of the column, which is left to
+// the sum over the anchors.
+template <typename T>
+std::vector<RowFactor<T>> anchor_pair_weights(const int64_t* class_counts, const int64_t* labels,
+                                              int64_t size) {
+  std::vector<RowFactor<T>> factors(size);
+  for (int64_t r = 0; r < size; ++r) {
+    const auto count = static_cast<T>(class_counts[labels[r]]);
+    factors[r] = {static_cast<int32_t>(labels[r]), count / (count - 1), 1};
+  }
+  return factors;
+}
+
 // Labels of the lanes of a tile, and a class that no row has beyond them.
 template <int64_t kSize>
 std::array<int32_t, kSize> lane_labels(const int64_t* labels, int64_t size) {

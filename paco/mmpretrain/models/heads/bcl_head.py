@@ -8,6 +8,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor
 from torch.nn import functional as F
 
+from paco.distributed.rows import batch_sizes
 from paco.nn import BCLLoss
 
 from .class_centers_head import labels_of, soft_targets_of
@@ -29,9 +30,9 @@ class BCLHead(ContrastHead):
 
     The classification view may be mixed (Mixup, CutMix): the classifier then learns the mixed
     targets, and the pairs keep the label of the first image. One encoder serves all views
-    (``momentum=None`` in the :class:`PaCoClassifier`). Where several processes train, each
-    contrasts the images of its own batch. At inference only the class centers are used. With a
-    ``scale`` these start from random directions of unit length, as the published ones do.
+    (``momentum=None`` in the :class:`PaCoClassifier`). At inference only the class centers are
+    used. With a ``scale`` these start from random directions of unit length, as the published ones
+    do.
 
     Args:
         num_classes (int): C, the number of classes.
@@ -43,10 +44,13 @@ class BCLHead(ContrastHead):
         contrast_loss (dict): ``dict(type='BCLLoss', temperature=...)``.
         classification_weight (float): a, >= 0.
         contrast_weight (float): b, >= 0.
+        contrast (str): Where several processes train, 'local' contrasts the images of each with
+            one another; 'global' those of all, and both losses are means over all, as those of one
+            process (:func:`paco.distributed.bcl_loss`). Defaults to 'local'.
         **kwargs: Passed to :class:`ClassCentersHead`; ``loss`` is the classifier's.
 
     Raises:
-        ValueError: For a weight that is negative or not finite.
+        ValueError: For a weight that is negative or not finite, and for another contrast.
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class BCLHead(ContrastHead):
         contrast_loss: dict,
         classification_weight: float,
         contrast_weight: float,
+        contrast: str = "local",
         **kwargs,
     ) -> None:
         super().__init__(num_classes, in_channels, feat_channels, projector, **kwargs)
@@ -68,6 +73,9 @@ class BCLHead(ContrastHead):
         }.items():
             if not 0 <= weight < math.inf:
                 raise ValueError(f"BCLHead: {name} must be finite and >= 0, got {weight}")
+        if contrast not in ("local", "global"):
+            raise ValueError(f"BCLHead: contrast must be 'local' or 'global', got {contrast!r}")
+        self.contrast = contrast
         self.prototype_projector = MODELS.build(
             dict(in_channels=in_channels, out_channels=feat_channels, **prototype_projector)
         )
@@ -104,11 +112,15 @@ class BCLHead(ContrastHead):
         labels = labels_of(data_samples)
         logits = self.centers(views.classification)
         prototypes = self.prototype_projector(self.centers.weight)
+        contrast_loss, images = self.contrast_loss, float(len(labels))
+        if self.contrast == "global":
+            sizes = batch_sizes(labels)
+            contrast_loss, images = contrast_loss.across_processes, sum(sizes) / len(sizes)
         cross_entropy = self.classification_weight * self.loss_module(
-            logits, self.target_of(data_samples, views, prototypes), avg_factor=len(labels)
+            logits, self.target_of(data_samples, views, prototypes), avg_factor=images
         )
         features = _unit_rows(views.projections)
-        contrast = self.contrast_weight * self.contrast_loss(
+        contrast = self.contrast_weight * contrast_loss(
             features.flatten(0, 1),
             labels.repeat(len(features)),
             _unit_rows(prototypes),

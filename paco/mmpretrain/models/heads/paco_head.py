@@ -48,7 +48,7 @@ class PaCoHead(ContrastHead):
             linear classifier of its features that trains along. Defaults to False.
         contrast (str): Where several processes train, 'local' contrasts the images of each with
             one another and with the queue; 'global' those of all, as one process would
-            (:func:`paco.distributed.paco_loss`), with a ``PaCoLoss``. Defaults to 'local'.
+            (:func:`paco.distributed.paco_loss`). Defaults to 'local'.
         shard_queue (bool): With 'global', each process holds K / W keys, its own, of the queue.
             Defaults to False.
         shard_centers (bool): With 'global', each process holds C / W class centers. Defaults to
@@ -60,7 +60,7 @@ class PaCoHead(ContrastHead):
 
     Raises:
         TypeError: For a loss that is not called as they are.
-        ValueError: For shares without 'global', and 'global' with another loss.
+        ValueError: For shares without 'global'.
     """
 
     def __init__(

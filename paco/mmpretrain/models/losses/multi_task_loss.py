@@ -6,6 +6,7 @@ from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from paco.distributed import paco_loss
 from paco.nn import PaCoLoss
 
 __all__ = ["MultiTaskLoss"]
@@ -66,5 +67,57 @@ class MultiTaskLoss(nn.Module):
             center_logits,
             labels[:anchors] if soft_targets is None else soft_targets,
             label_smoothing=self.label_smoothing,
+        )
+        return cross_entropy + self.alpha * contrast
+
+    def across_processes(
+        self,
+        features: Tensor,
+        labels: Tensor,
+        center_logits: Tensor,
+        queue: Tensor | None = None,
+        queue_labels: Tensor | None = None,
+        num_valid: Tensor | None = None,
+        anchor_weight: Tensor | None = None,
+        num_anchors: int | None = None,
+        soft_targets: Tensor | None = None,
+        num_classes: int | None = None,
+        anchors_per_process: list[int] | None = None,
+    ) -> Tensor:
+        """The same over the images of all processes, as :func:`paco.distributed.paco_loss`.
+
+        Raises:
+            ValueError: For an ``anchor_weight``.
+        """
+        if anchor_weight is not None:
+            raise ValueError("MultiTaskLoss: anchor_weight must be None")
+        contrast = self.contrast.across_processes(
+            features,
+            labels,
+            None,
+            queue,
+            queue_labels,
+            num_valid,
+            None,
+            num_anchors,
+            anchors_per_process=anchors_per_process,
+        )
+        # Cross entropy gives a share of the smoothing to the label's own class, paco_loss does not.
+        classes = center_logits.size(1) if num_classes is None else num_classes
+        smoothing = self.label_smoothing
+        if soft_targets is not None:
+            soft_targets = (1 - smoothing) * soft_targets + smoothing / classes
+        cross_entropy = paco_loss(
+            features[:, :1].detach(),  # pairs take no part
+            labels,
+            center_logits,
+            num_anchors=num_anchors,
+            gamma=0.0,
+            label_smoothing=0.0 if soft_targets is not None else smoothing * (1 - 1 / classes),
+            soft_targets=soft_targets,
+            num_classes=num_classes,
+            anchors_per_process=anchors_per_process,
+            alpha=0.0,
+            temperature=1.0,
         )
         return cross_entropy + self.alpha * contrast
