@@ -130,7 +130,7 @@ def test_calls_that_do_not_fit_are_an_error_everywhere(on_two_processes):
         return dict(features=rows, labels=labels, alpha=1.0, temperature=0.1) | changes
 
     none = torch.empty(0, dtype=torch.int64)
-    logits = torch.zeros(3, 2)
+    logits, four = torch.zeros(3, 2), torch.tensor(4)
     pairs = {
         "the dtype of features.*float32 on process 0; torch.float64 on process 1": (
             call(),
@@ -149,6 +149,26 @@ def test_calls_that_do_not_fit_are_an_error_everywhere(on_two_processes):
             call(),
         ),
         "on process 1, .*labels must have one entry": (call(), call(labels=labels[:2])),
+        r"on process 1, labels must lie in \[0, C\), got -1 at 2": (
+            call(),
+            call(labels=torch.tensor([0, 1, -1])),
+        ),
+        "on process 0, labels must lie.*got 2 at 1 with C = 2": (
+            call(center_logits=logits, labels=torch.tensor([0, 2, 1])),
+            call(center_logits=logits),
+        ),
+        "on process 1, num_valid must lie between 0 and the rows of queue, 3, got 4": (
+            call(),
+            call(queue=unit_rows(3, 4, torch.float32), queue_labels=labels, num_valid=four),
+        ),
+        "on process 1, anchor_weight must be >= 0, got -1": (
+            call(),
+            call(anchor_weight=torch.tensor([1.0, 0, -1])),
+        ),
+        "on process 0, soft_targets must have rows that sum to 1": (
+            call(center_logits=logits, soft_targets=torch.ones(3, 2)),
+            call(center_logits=logits),
+        ),
         "on process 0, .*num_anchors must lie": (call(num_anchors=4), call()),
         "on process 1, .*temperature must be finite": (call(), call(temperature=0.0)),
         "num_anchors is 0 on every process": (

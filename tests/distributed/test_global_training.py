@@ -227,5 +227,5 @@ def test_contrast_and_shares_have_to_fit():
     with pytest.raises(ValueError, match="need contrast='global'"):
         step(ShardedFeatureQueue(SIZE, DIM))
     loss = nn.CrossEntropyLoss()
-    with pytest.raises(ValueError, match="needs a PaCoLoss, got a CrossEntropyLoss"):
+    with pytest.raises(ValueError, match="such as a PaCoLoss, got a CrossEntropyLoss"):
         step(FeatureQueue(SIZE, DIM), contrast="global")

@@ -159,14 +159,8 @@ def test_what_would_save_or_step_by_itself_is_refused(tmp_path, on_two_processes
     [
         (dict(shard_queue=True), "need contrast='global'"),
         (dict(shard_centers=True), "need contrast='global'"),
-        (
-            dict(contrast="global", loss=dict(type="MultiTaskLoss", alpha=0.1, temperature=0.2)),
-            "needs a PaCoLoss",
-        ),
     ],
 )
 def test_options_that_do_not_fit_are_refused(tmp_path, options, message):
-    if "loss" in options:
-        options = {**options, "loss": {"_delete_": True, **options["loss"]}}
     with pytest.raises(ValueError, match=message):
         new_run(tmp_path, False, shares=options)
