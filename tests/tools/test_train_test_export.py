@@ -3,9 +3,11 @@
 import os
 import pickle
 import signal
+import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import paco.mmpretrain  # noqa: F401  (mends the toolbox's imports)
@@ -174,6 +176,37 @@ def test_two_processes_train_on_cpus(tmp_path):
     # Each process has 153 images, the two more than there are; batches are of 64, 64 and 25.
     assert checkpoint["meta"]["iter"] == 6
     assert checkpoint["state_dict"]["head.step.queue.state"].tolist() == [2 * 306 % 256, 256]
+
+
+# Sums the ranks of all, and leaves how many there are.
+PROGRAM = """
+import sys
+import torch
+import torch.distributed as dist
+dist.init_process_group("gloo")
+total = torch.tensor([dist.get_rank(), 1])
+dist.all_reduce(total)
+with open(f"{sys.argv[1]}/{dist.get_rank()}", "w") as file:
+    print(*total.tolist(), sys.argv[2:], file=file)
+"""
+
+
+def test_processes_of_two_machines_are_one_group(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+
+    def on_machine(rank: int) -> subprocess.CompletedProcess:
+        group = dict(NNODES=2, NODE_RANK=rank, MASTER_ADDR="127.0.0.1", PORT=port)
+        return shell("launch.sh", 2, program, tmp_path, **group)
+
+    with ThreadPoolExecutor(2) as machines:
+        for result in machines.map(on_machine, (0, 1)):
+            assert result.returncode == 0, result.stdout + result.stderr
+    for rank in range(4):
+        assert (tmp_path / str(rank)).read_text() == "6 4 ['--launcher', 'pytorch']\n"
 
 
 def test_two_processes_test_each_image_once_and_in_order(trained, tmp_path):
