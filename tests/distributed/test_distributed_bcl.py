@@ -1,5 +1,6 @@
 """BCL of several processes is that of one on the joined batch."""
 
+import copy
 import re
 from typing import Any
 
@@ -7,12 +8,15 @@ import pytest
 import torch
 from helpers.bcl_problems import draw_bcl
 from helpers.problems import assert_results_close, cast, unit_rows, value_and_gradients
-from helpers.shares import put_together, share_out
-from torch import Tensor
+from helpers.shares import cut, put_together, share_out
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
 
 import paco
 from paco import reference
-from paco.distributed import bcl_loss
+from paco.distributed import ShardedFeatureQueue, bcl_loss, exclude_from_ddp
+from paco.nn import BCLLoss, FeatureQueue
 
 KINDS: dict[str, dict[str, Any]] = {
     "as published": dict(rows=24, classes=6, queue=None),
@@ -103,3 +107,79 @@ def test_calls_that_do_not_fit_are_an_error_everywhere(on_two_processes):
 def test_one_process_needs_no_group(rng):
     problem = draw_bcl(rng)
     assert torch.equal(bcl_loss(**problem), paco.bcl_loss(**problem))
+
+
+CLASSES, DIM, SIZE = 5, 4, 120
+
+
+class Model(nn.Module):
+    """Encoder, prototypes of a classifier's weights, and past rows."""
+
+    def __init__(self, dtype: torch.dtype, is_global: bool) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, DIM))
+        self.weight = nn.Parameter(torch.randn(CLASSES, 6))
+        self.projector = nn.Linear(6, DIM)
+        queue_type = ShardedFeatureQueue if is_global else FeatureQueue
+        self.queue = queue_type(SIZE, DIM)
+        bcl = BCLLoss(0.2)
+        self.loss = bcl.across_processes if is_global else bcl
+        self.to(dtype)
+
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        features = F.normalize(self.encoder(images), dim=1)
+        prototypes = F.normalize(self.projector(self.weight), dim=1)
+        queue = self.queue
+        rows = queue.features.clone(), queue.labels.clone(), queue.num_valid.clone()
+        loss = self.loss(features, labels, prototypes, *rows)
+        queue.enqueue(features.detach(), labels)
+        return loss
+
+
+def train(model: nn.Module, batches: list[tuple[Tensor, Tensor]]) -> list[Tensor]:
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.3, momentum=0.9)
+    losses = []
+    for batch in batches:
+        loss = model(*batch)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.detach())
+    return [torch.stack(losses), *(p.detach() for p in model.parameters())]
+
+
+def train_process(rank: int, cases: list[tuple]) -> list[list[Tensor]]:
+    results = []
+    for state, batches, sizes in cases:
+        model = Model(batches[0][0].dtype, is_global=True)
+        model.load_state_dict(state)
+        exclude_from_ddp(model)
+        own = [
+            tuple(x.split(split)[rank] for x in batch)
+            for batch, split in zip(batches, sizes, strict=True)
+        ]
+        results.append(train(DistributedDataParallel(model), own))
+    return results
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_training_is_that_of_one_process(rng, request, processes):
+    run = request.getfixturevalue(f"on_{'two' if processes == 2 else 'three'}_processes")
+    cases, models = [], []
+    for dtype in (torch.float32, torch.float64):
+        models.append(Model(dtype, is_global=False))
+        batches, sizes = [], []
+        for _ in range(4):
+            n = rng.randint(3, 10)
+            sizes.append(cut(rng, n, processes))
+            batches.append((torch.randn(n, 3, dtype=dtype), torch.randint(CLASSES, (n,))))
+        cases.append((copy.deepcopy(models[-1].state_dict()), batches, sizes))
+    each = run(train_process, cases)
+    for model, (_, batches, _), *results in zip(models, cases, *each, strict=True):
+        losses, *weights = train(model, batches)
+        tolerance = 1e-10 if losses.dtype == torch.float64 else 1e-6
+        mean = torch.stack([result[0] for result in results]).mean(0)
+        torch.testing.assert_close(mean, losses, rtol=tolerance, atol=tolerance)
+        for result in results:
+            for actual, expected in zip(result[1:], weights, strict=True):
+                torch.testing.assert_close(actual, expected, rtol=tolerance, atol=tolerance)
