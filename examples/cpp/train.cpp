@@ -16,6 +16,7 @@
 #include <filesystem>
 #include <iostream>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -139,19 +140,24 @@ void print_accuracy(const Tensor& logits, const Data& test, const std::vector<in
   std::cout << '\n';
 }
 
-// All that a run goes on from: model, optimizer, epoch and the state of the random numbers.
+// All that a run goes on from: model, momentum, epoch and the state of the random numbers.
 struct Checkpoint {
   Model& model;
-  torch::optim::Optimizer& optimizer;
+  torch::optim::SGD& optimizer;
   std::string path;
 
   void save(int64_t epoch) const {
     torch::serialize::OutputArchive archive;
-    torch::serialize::OutputArchive parts[2];
-    model->save(parts[0]);
-    optimizer.save(parts[1]);
-    archive.write("model", parts[0]);
-    archive.write("optimizer", parts[1]);
+    torch::serialize::OutputArchive modules;
+    model->save(modules);
+    archive.write("model", modules);
+    // optimizer.save() would name these by addresses, which no two runs share.
+    int64_t i = 0;
+    for (const Tensor& parameter : optimizer.param_groups()[0].params()) {
+      const auto& state = *optimizer.state().at(parameter.unsafeGetTensorImpl());
+      archive.write(momentum_name(i++),
+                    static_cast<const torch::optim::SGDParamState&>(state).momentum_buffer());
+    }
     archive.write("epoch", torch::tensor(epoch));
     archive.write("random", at::detail::getDefaultCPUGenerator().get_state());
     archive.save_to(path + ".unfinished");
@@ -164,12 +170,18 @@ struct Checkpoint {
       return 0;
     }
     torch::serialize::InputArchive archive;
-    torch::serialize::InputArchive parts[2];
+    torch::serialize::InputArchive modules;
     archive.load_from(path);
-    archive.read("model", parts[0]);
-    archive.read("optimizer", parts[1]);
-    model->load(parts[0]);
-    optimizer.load(parts[1]);
+    archive.read("model", modules);
+    model->load(modules);
+    int64_t i = 0;
+    for (const Tensor& parameter : optimizer.param_groups()[0].params()) {
+      Tensor momentum;
+      archive.read(momentum_name(i++), momentum);
+      auto state = std::make_unique<torch::optim::SGDParamState>();
+      state->momentum_buffer(momentum);
+      optimizer.state()[parameter.unsafeGetTensorImpl()] = std::move(state);
+    }
     Tensor epoch;
     Tensor random;
     archive.read("epoch", epoch);
@@ -177,6 +189,10 @@ struct Checkpoint {
     at::Generator generator = at::detail::getDefaultCPUGenerator();
     generator.set_state(random);
     return epoch.item<int64_t>();
+  }
+
+  static std::string momentum_name(int64_t parameter) {
+    return "momentum_" + std::to_string(parameter);
   }
 };
 

@@ -8,6 +8,8 @@ once=$("$1" "$2" "$folder/once/trained.pt" --epochs 5)
 "$1" "$2" "$folder/twice/trained.pt" --epochs 5 --until 2 >"$folder/first"
 twice=$("$1" "$2" "$folder/twice/trained.pt" --epochs 5)
 [[ $once == "$twice" ]] || { printf '%s\nand resumed\n%s\n' "$once" "$twice"; exit 1; }
-cmp "$folder/once/trained.pt" "$folder/twice/trained.pt"
+for file in trained.pt trained.pt.checkpoint; do
+  cmp "$folder/once/$file" "$folder/twice/$file"
+done
 grep -q "mean per-class accuracy:  all .* many .* medium .* few " <<<"$once"
 echo "$once"
