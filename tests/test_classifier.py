@@ -156,6 +156,13 @@ def test_the_target_prior_shifts_the_logits(files):
     plain, _ = paco.Classifier(files / "model.pt").run(images(files))
     shifted, _ = paco.Classifier(files / "model.pt", target_prior=prior).run(images(files))
     np.testing.assert_allclose(shifted, plain + np.log(np.array(prior) / 10), rtol=1e-5)
+    # The network need not be loaded again for another prior, or for none.
+    single = paco.Classifier(files / "model.pt", target_prior=[1.0, 0.0, 0.0, 0.0])
+    again = single.with_target_prior(prior)
+    assert (again.run(images(files))[0] == shifted).all()
+    assert (again.with_target_prior([]).run(images(files))[0] == plain).all()
+    with pytest.raises(ValueError, match="target_prior must have a number for each of 4 classes"):
+        single.with_target_prior([1.0])
 
 
 def test_results_stay_when_the_classifier_is_gone(files):
@@ -294,6 +301,8 @@ def test_a_file_with_a_target_prior_takes_no_other(tmp_path, suffix):
     assert paco.Classifier(path).texts["target_prior"] == "[0.1, 0.9]"
     with pytest.raises(ValueError, match=f"{path} was exported with a target prior"):
         paco.Classifier(path, target_prior=[1.0, 1.0])
+    with pytest.raises(ValueError, match=f"{path} was exported with a target prior"):
+        paco.Classifier(path).with_target_prior([1.0, 1.0])
 
 
 def test_top_k_is_checked(files):

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <exception>
 #include <numeric>
+#include <utility>
 
 #include "explain.h"
 #include "model.h"
@@ -21,14 +22,14 @@ namespace {
 /// The logarithm of a prior's shares.
 std::vector<float> log_shares(const std::vector<double>& prior, size_t classes) {
   if (!prior.empty() && prior.size() != classes) {
-    throw Error("options.target_prior must have a number for each of " + std::to_string(classes) +
+    throw Error("target_prior must have a number for each of " + std::to_string(classes) +
                 " classes, got " + std::to_string(prior.size()));
   }
   const double sum = std::accumulate(prior.begin(), prior.end(), 0.0);
   std::vector<float> result;
   for (size_t c = 0; c < prior.size(); ++c) {
     if (!(prior[c] >= 0) || !std::isfinite(sum) || sum == 0) {
-      throw Error("options.target_prior must be finite, >= 0 and not all zero, got " +
+      throw Error("target_prior must be finite, >= 0 and not all zero, got " +
                   std::to_string(prior[c]) + " for class " + std::to_string(c) + " and a sum of " +
                   std::to_string(sum));
     }
@@ -47,31 +48,38 @@ int at_least_one(const char* name, int value) {
 }  // namespace
 
 struct Classifier::Impl {
+  std::string path;
   Model model;
   int threads;
   size_t chunk;  ///< images that a thread takes at a time
   std::vector<float> log_prior;
 
-  Impl(const std::string& path, const ClassifierOptions& options)
-      : threads(options.threads == 0 ? at::get_num_threads()
+  Impl(std::string file, const ClassifierOptions& options)
+      : path(std::move(file)),
+        threads(options.threads == 0 ? at::get_num_threads()
                                      : at_least_one("options.threads", options.threads)),
         chunk(at_least_one("options.batch_size", options.batch_size)) {
     model = load_model(path, {options.device, options.dtype, threads, options.features});
-    log_prior = log_shares(options.target_prior, model.classes.size());
-    if (!log_prior.empty() && model.texts.contains("target_prior")) {
-      throw Error(path + " was exported with a target prior, which is in its logits: leave " +
-                  "options.target_prior empty, or export it without");
-    }
-    if (options.device == "cpu") {
+    set_target_prior(options.target_prior);
+    if (model.on_cpu) {
       // A batch is shared by the threads: together they have so many images in the network.
       chunk = std::max<size_t>(1, chunk / threads);
+    }
+  }
+
+  void set_target_prior(const std::vector<double>& prior) {
+    log_prior = log_shares(prior, model.classes.size());
+    if (!log_prior.empty() && model.texts.contains("target_prior")) {
+      throw Error(path + " was exported with a target prior, which is in its logits: leave " +
+                  "target_prior empty, or export it without");
     }
   }
 
   void run(const std::vector<Image>& images,
            const std::function<bool(const ImageResult&)>& visit) const {
     // A short list is shared out among the threads, too.
-    const size_t share = (images.size() + threads - 1) / threads;
+    const size_t workers = list_threads(model, threads);
+    const size_t share = (images.size() + workers - 1) / workers;
     std::vector<float> logits(model.classes.size());
     for_each_chunk(model, images, std::min(chunk, std::max<size_t>(share, 1)), threads,
                    [&](size_t first, const Chunk& part) {
@@ -160,9 +168,18 @@ struct Classifier::Impl {
 Classifier::Classifier(const std::string& path, const ClassifierOptions& options) {
   only_errors([&] { impl_ = std::make_unique<Impl>(path, options); });
 }
+Classifier::Classifier(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Classifier::Classifier(Classifier&&) noexcept = default;
 Classifier& Classifier::operator=(Classifier&&) noexcept = default;
 Classifier::~Classifier() = default;
+
+Classifier Classifier::with_target_prior(const std::vector<double>& prior) const {
+  return only_errors([&] {
+    auto impl = std::make_unique<Impl>(*impl_);
+    impl->set_target_prior(prior);
+    return Classifier(std::move(impl));
+  });
+}
 
 void Classifier::run(const std::vector<Image>& images,
                      const std::function<bool(const ImageResult&)>& visit) const {

@@ -83,6 +83,9 @@ class PACO_API Classifier {
   Classifier& operator=(Classifier&&) noexcept;
   ~Classifier();
 
+  /// The same classifier, network and all, for another ClassifierOptions::target_prior.
+  Classifier with_target_prior(const std::vector<double>& prior) const;
+
   /// The best classes of an image, best first, at most `top_k` >= 1. Throws Error if there is no
   /// such image, or its logits are not numbers.
   std::vector<Prediction> classify(const Image& image, int top_k = 5) const;
@@ -128,6 +131,7 @@ class PACO_API Classifier {
 
  private:
   struct Impl;
+  explicit Classifier(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
 

@@ -7,10 +7,10 @@
 #include <torch/csrc/inductor/aoti_package/model_package_loader.h>
 #include <torch/script.h>
 
-#include <array>
 #include <cmath>
 #include <filesystem>
 #include <memory>
+#include <mutex>
 #include <sstream>
 #include <unordered_map>
 #include <utility>
@@ -81,7 +81,7 @@ std::function<Outputs(const at::Tensor&)> checked(const Function& function, cons
     const auto require = [&](size_t i, int64_t columns, const std::string& promise) {
       if (outputs.size() <= i || !outputs[i].is_floating_point() ||
           outputs[i].sizes() != at::IntArrayRef{images.size(0), columns}) {
-        throw Error(std::to_string(images.size(0)) + " images give " +
+        throw Error("a batch of " + std::to_string(images.size(0)) + " gives " +
                     (outputs.size() <= i ? "no" : in_words(outputs[i].sizes())) +
                     " numbers, and it names " + std::to_string(columns) + promise);
       }
@@ -95,13 +95,20 @@ std::function<Outputs(const at::Tensor&)> checked(const Function& function, cons
   };
 }
 
-/// Outputs of two images together and of one of them alone. The images are noise of a kind.
-std::array<Outputs, 2> try_out(const Model& model) {
+/// Two images, which are noise of a kind.
+at::Tensor noise(const Model& model) {
   const auto [channels, height, width] = model.preprocessing.input_shape;
   const std::vector<int64_t> shape = {2, channels, height, width};
-  const at::Tensor images = at::arange(c10::multiply_integers(shape), at::kFloat).mul(13).sin();
-  const at::Tensor batch = images.view(shape);
-  return {model.run(batch), model.run(batch.slice(0, 0, 1))};
+  return at::arange(c10::multiply_integers(shape), at::kFloat).mul(13).sin().view(shape);
+}
+
+/// Outputs of the second of two images alone. Throws Error for NaN.
+Outputs try_alone(const Model& model) {
+  Outputs alone = model.run(noise(model).slice(0, 1, 2).clone());
+  if (alone.logits.isnan().any().item<bool>()) {
+    throw Error("its logits are not numbers, but NaN, as after training that diverged");
+  }
+  return alone;
 }
 
 /// The exporter's measure and its limit, which no NaN is below.
@@ -114,25 +121,17 @@ bool agree(const at::Tensor& value, const at::Tensor& expected, const std::strin
          std::sqrt(epsilon) * finite.abs().max().item<double>();
 }
 
-bool agree(const std::array<Outputs, 2>& values, const std::array<Outputs, 2>& expected,
-           const std::string& dtype) {
-  for (const int i : {0, 1}) {
-    if (!agree(values[i].logits, expected[i].logits, dtype) ||
-        (expected[i].features.defined() &&
-         !agree(values[i].features, expected[i].features, dtype))) {
-      return false;
-    }
-  }
-  return true;
+/// Whether an image has these outputs beside another, too.
+bool agree_together(const Model& model, const Outputs& alone, const std::string& dtype) {
+  const Outputs together = model.run(noise(model));
+  const auto second = [](const at::Tensor& rows) { return rows.slice(0, 1, 2); };
+  return agree(second(together.logits), alone.logits, dtype) &&
+         (!alone.features.defined() || agree(second(together.features), alone.features, dtype));
 }
 
-/// Throws Error for a model that is none of independent images, whatever its batch.
-void require_logits(const std::array<Outputs, 2>& outputs, const std::string& dtype) {
-  const auto& [together, alone] = outputs;
-  if (together.logits.isnan().any().item<bool>()) {
-    throw Error("its logits are not numbers, but NaN, as after training that diverged");
-  }
-  if (!agree(together.logits.slice(0, 0, 1), alone.logits, dtype)) {
+/// Throws Error for a model that is none of independent images.
+void require_independence(const Model& model, const Outputs& alone, const std::string& dtype) {
+  if (!agree_together(model, alone, dtype)) {
     throw Error("it gives an image other logits beside a second image than alone");
   }
 }
@@ -188,19 +187,20 @@ Model load_torchscript(const std::string& path, const ModelOptions& options) {
     module.to(at::kBFloat16);
   }
   model.run = checked(function_of(module, device, convert), model, options.features);
-  const auto expected = try_out(model);
-  require_logits(expected, dtype);
+  // One run of each module: an image alone as exported, and beside another as optimized.
+  const Outputs alone = try_alone(model);
   std::string reason = "its logits would change";
   try {
     Model fast = model;
     fast.run = checked(function_of(torch::jit::optimize_for_inference(module), device, convert),
                        model, options.features);
-    if (agree(try_out(fast), expected, dtype)) {
+    if (agree_together(fast, alone, dtype)) {
       return fast;
     }
   } catch (const std::exception& error) {
     reason = explain(error);
   }
+  require_independence(model, alone, dtype);
   model.warning =
       "the model runs as it was exported, which is slower; PyTorch cannot optimize it: " + reason;
   return model;
@@ -247,7 +247,7 @@ Model load_aoti(const std::string& path, const ModelOptions& options) {
   model.run = checked(
       [package, device](const at::Tensor& images) { return package->run({images.to(device)}); },
       model, options.features);
-  require_logits(try_out(model), exported);
+  require_independence(model, try_alone(model), exported);
   return model;
 }
 
@@ -263,6 +263,15 @@ void check(const ModelOptions& options) {
 
 }  // namespace
 
+Model one_at_a_time(Model model) {
+  const auto mutex = std::make_shared<std::mutex>();
+  model.run = [mutex, run = std::move(model.run)](const at::Tensor& images) {
+    const std::lock_guard lock(*mutex);
+    return run(images);
+  };
+  return model;
+}
+
 Model load_model(const std::string& path, const ModelOptions& options) {
   check(options);
   std::error_code error;
@@ -274,7 +283,10 @@ Model load_model(const std::string& path, const ModelOptions& options) {
   try {
     check_archive(path);
     const c10::InferenceMode guard;
-    return path.ends_with(".pt2") ? load_aoti(path, options) : load_torchscript(path, options);
+    Model model =
+        path.ends_with(".pt2") ? load_aoti(path, options) : load_torchscript(path, options);
+    model.on_cpu = at::Device(options.device).is_cpu();
+    return model.on_cpu ? model : one_at_a_time(std::move(model));
   } catch (const OptionError&) {
     throw;
   } catch (const std::exception& exception) {

@@ -137,6 +137,8 @@ bool are_numbers(std::span<const float> logits) {
          std::all_of(logits.begin(), logits.end(), [](float x) { return x < INFINITY; });
 }
 
+int list_threads(const Model& model, int threads) { return model.on_cpu ? threads : threads + 1; }
+
 void for_each_chunk(const Model& model, const std::vector<Image>& images, size_t size, int threads,
                     const std::function<bool(size_t first, const Chunk&)>& receive) {
   const size_t count = (images.size() + size - 1) / size;
@@ -144,7 +146,8 @@ void for_each_chunk(const Model& model, const std::vector<Image>& images, size_t
     const size_t first = part * size;
     return compute(model, images, first, std::min(size, images.size() - first));
   };
-  if (count <= 1 || threads == 1) {
+  const auto most_workers = static_cast<size_t>(list_threads(model, threads));
+  if (count <= 1 || most_workers == 1) {
     for (size_t part = 0; part < count; ++part) {
       const Chunk chunk = [&] {
         const NetworkThreads network(threads);
@@ -157,7 +160,7 @@ void for_each_chunk(const Model& model, const std::vector<Image>& images, size_t
     return;
   }
 
-  Parts parts(count, 2 * static_cast<size_t>(threads));
+  Parts parts(count, 2 * most_workers);
   const auto work = [&] {
     const NetworkThreads one(1);
     try {
@@ -173,7 +176,7 @@ void for_each_chunk(const Model& model, const std::vector<Image>& images, size_t
     Parts& parts;
     ~Stop() { parts.stop(); }
   } stop{parts};
-  for (size_t i = 0; i < std::min(count, static_cast<size_t>(threads)); ++i) {
+  for (size_t i = 0; i < std::min(count, most_workers); ++i) {
     workers.emplace_back(work);
   }
   for (size_t part = 0; part < count; ++part) {

@@ -195,6 +195,16 @@ Returns:
 Raises:
     ValueError: for an image that cannot be read, or has logits that are not numbers.)";
 
+constexpr const char* kWithTargetPrior = R"(with_target_prior(prior)
+
+The same classifier, network and all, for other frequencies of the classes.
+
+Args:
+    prior: as the constructor's ``target_prior``; empty for all classes as likely as each other.
+
+Raises:
+    ValueError: as the constructor.)";
+
 constexpr const char* kRun = R"(run(images, visit=None, *, channels="RGB")
 
 Logits and pooled features of a list of images.
@@ -259,6 +269,7 @@ void add_classifier(py::module_& module) {
            py::arg("target_prior") = std::vector<double>(), py::arg("features") = false)
       .def("classify", &classify, kClassify, py::arg("image"), py::arg("top_k") = 5, py::kw_only(),
            py::arg("channels") = "RGB")
+      .def("with_target_prior", &Classifier::with_target_prior, kWithTargetPrior, py::arg("prior"))
       .def("run", &run, kRun, py::arg("images"), py::arg("visit") = py::none(), py::kw_only(),
            py::arg("channels") = "RGB")
       .def_property_readonly("classes", &Classifier::classes)

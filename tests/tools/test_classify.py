@@ -663,7 +663,7 @@ def test_a_foreign_model_is_a_sentence(digits, tmp_path, suffix):
     metadata = texts_of(list("abc"), mean=[0.0], std=[1.0], channels="GRAY")
     deploy.export_classifier(module, x, path, metadata)
     errors = classify(path, image, status=2).stderr
-    assert message + "2 images give [2, 10] numbers, and it names 3 classes" in errors
+    assert message + "a batch of 1 gives [1, 10] numbers, and it names 3 classes" in errors
     deploy.export_classifier(module, x, path, metadata | {"mean": "12,x"})
     errors = classify(path, image, status=2).stderr
     assert message + "its mean should be numbers and is '12,x'" in errors
@@ -995,12 +995,14 @@ def test_a_model_that_pytorch_optimizes_to_other_logits_runs_as_exported(tmp_pat
     assert "PyTorch cannot optimize it: its logits would change" in errors
 
 
-def test_a_model_that_only_knows_its_batch_is_refused(tmp_path):
+@pytest.mark.parametrize("seen", ["the mean", "the first image"])
+def test_a_model_that_only_knows_its_batch_is_refused(tmp_path, seen):
     """Tracing bakes a batch's size in; here it makes images depend on others."""
 
     class Mixed(nn.Module):
         def forward(self, x):
-            return (x - x.mean(0)).flatten(1)[:, :2] * 3 + x.flatten(1)[:, :2]
+            other = x.mean(0) if seen == "the mean" else x[0]
+            return (x - other).flatten(1)[:, :2] * 3 + x.flatten(1)[:, :2]
 
     texts = texts_of(["a", "b"], mean=[0.0], std=[50.0], channels="GRAY")
     image = write_noise(tmp_path / "image.png")

@@ -35,9 +35,8 @@ Classifier load(const Arguments& arguments) {
   if (arguments.target_prior.empty()) {
     return classifier;
   }
-  ClassifierOptions options = arguments.options;
-  options.target_prior = read_target_prior(arguments.target_prior, classifier.classes());
-  return Classifier(arguments.model, options);
+  return classifier.with_target_prior(
+      read_target_prior(arguments.target_prior, classifier.classes()));
 }
 
 int run(const Arguments& arguments) {
