@@ -8,7 +8,14 @@ import pytest
 import torch
 from helpers.bcl_problems import EDGES as BCL_EDGES
 from helpers.bcl_problems import draw_bcl
-from helpers.problems import EDGES, assert_results_close, cast, draw_loss, value_and_gradients
+from helpers.problems import (
+    EDGES,
+    assert_results_close,
+    cast,
+    draw_loss,
+    on,
+    value_and_gradients,
+)
 from helpers.shares import put_together, share_out
 from torch import Tensor
 
@@ -61,8 +68,8 @@ def solve(
     calls, records = [], []
     for rank, share in enumerate(shares):
         first = sum(sizes[:rank])
-        rows = torch.full((sum(sizes),), -1)
-        rows[first : first + sizes[rank]] = torch.arange(sizes[rank])
+        rows = torch.full((sum(sizes),), -1, device=labels.device)
+        rows[first : first + sizes[rank]] = torch.arange(sizes[rank], device=labels.device)
         call = dict(
             anchors=anchors,
             anchor_labels=labels,
@@ -101,7 +108,7 @@ def solve(
         results.append({"loss": states[-1][0].sum() * processes / sum(sizes)})
     log_partition = torch.cat([state[1] for state in states])
     pair_weight = torch.cat([state[2] for state in states])
-    weight = problem.get("anchor_weight", torch.ones(sum(sizes)))
+    weight = problem.get("anchor_weight", torch.ones(sum(sizes), device=pair_weight.device))
     for call, state, share, result in zip(calls, states, shares, results, strict=True):
         names = ("gamma", "base_temperature", "label_smoothing", "alpha", "temperature")
         result["features"], result["center_logits"] = torch.ops.paco.paco_loss_partial_backward(
@@ -160,6 +167,28 @@ def test_a_bad_number_of_one_share_gives_nan(rng, form, name):
     problem[name][rng.randrange(len(problem[name])), 0] = float("nan")
     shares = share_out(rng, problem, 3)
     assert put_together(problem, shares, solve(problem, shares, False))["loss"].isnan()
+
+
+TOLERANCES = {torch.float32: 1e-5, torch.float16: 4e-3, torch.bfloat16: 2e-2}
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
+@pytest.mark.parametrize("balanced", [False, True])
+def test_shares_on_a_device_make_the_loss(rng, device, dtype, balanced):
+    counts = None
+    if balanced:
+        drawn = draw_bcl(rng, dtype, rows=70, queue=300, classes=6, dim=40)
+        problem = as_paco(drawn)
+        counts = problem.pop("class_counts").to(device)
+        expected = value_and_gradients(reference.bcl_loss, cast(drawn, torch.float64))
+        expected["features"] = torch.cat([expected["features"], expected.pop("prototypes")])
+    else:
+        problem = draw_loss(rng, dtype, rows=90, anchors=70, queue=300, centers=True, dim=40)
+        expected = value_and_gradients(reference.paco_loss, cast(problem, torch.float64))
+    shares = [on(device, share) for share in share_out(rng, problem, 3)]
+    results = solve(on(device, problem), shares, False, counts)
+    actual = on(torch.device("cpu"), put_together(problem, shares, results))
+    assert_results_close(actual, expected, problem, TOLERANCES[dtype])
 
 
 def as_paco(problem: dict) -> dict:
