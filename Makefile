@@ -96,12 +96,9 @@ test-torch: $(TORCH_ENV)/paco
 wheels:
 	$(firstword $(PYTHON)) release/wheels.py --torch $(TORCH) --python $(PYTHON) $(if $(CUDA),--cuda)
 
-# What a release must do: a build from its sdist, wheels, the site, saved files and schemas of the
-# last release, and the commands of the README.
+# What a release must do: wheels, built from its sdist, the site, saved files and schemas of the last
+# release, and the commands of the README.
 release-check: .venv/paco .venv/dev docs
-	rm -rf $(BUILD)/release && mkdir -p $(BUILD)/release
-	$(BIN)/python setup.py -q egg_info --egg-base $(BUILD)/release sdist -d $(BUILD)/release
-	PACO_CUDA=0 $(BIN)/pip wheel --no-build-isolation --no-deps -w $(BUILD)/release $(BUILD)/release/*.tar.gz
 	$(BIN)/python release/changelog.py
 	$(BIN)/pytest tests/test_schemas.py tests/test_deploy.py tests/docs
 	$(BIN)/python release/readme_commands.py
@@ -150,11 +147,11 @@ tidy: .venv/paco .venv/dev
 	$(BIN)/run-clang-tidy.py -quiet -clang-tidy-binary $(BIN)/clang-tidy -p $(BUILD)/tidy \
 	    -j $(MAX_JOBS) -extra-arg=-fno-openmp '(csrc|tools/classify|tests/cpp)/'
 
-# make docs             guides, recipes and references as one site, into build/docs
 # With the fork, which has every toolbox that paco has a plugin for.
 docs: .venv-onedl/paco .venv-onedl/dev
+	rm -rf $(BUILD)/docs
 	$(ONEDL_BIN)/sphinx-build -E -W --keep-going -q -c docs . $(BUILD)/docs
-	@echo $(BUILD)/docs/docs/index.html
+	@echo $(BUILD)/docs/index.html
 
 format: .venv/dev
 	$(BIN)/ruff check --fix

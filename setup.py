@@ -58,8 +58,10 @@ try:
     from torch.utils.cpp_extension import CUDA_HOME
 except ImportError as error:
     raise SystemExit(
-        "libpaco must be built against the torch that will load it: install torch first, "
-        f"then add --no-build-isolation to pip install ({error})"
+        f"No wheel of libpaco for Python {platform.python_version()} on {platform.machine()} was "
+        "found or asked for, and what is compiled must be against the torch that will load it: "
+        "install torch first, then add --no-build-isolation to pip install, or see docs/install.md "
+        f"for the wheels there are ({error})"
     ) from error
 
 ROOT = Path(__file__).parent.resolve()

@@ -99,6 +99,15 @@ def visit_math_block(translator: HTML5Translator, node: nodes.math_block) -> Non
     raise nodes.SkipNode
 
 
+def write_first_page(app: Sphinx, error: Exception | None) -> None:
+    """A site is asked for its root, and the first page is in docs/, as in a checkout."""
+    page = '<!DOCTYPE html><meta http-equiv="refresh" content="0; url=docs/index.html">'
+    (Path(app.outdir) / "index.html").write_text(
+        f'{page}<a href="docs/index.html">{html_title}</a>\n'
+    )
+
+
 def setup(app: Sphinx) -> None:
+    app.connect("build-finished", write_first_page)
     app.connect("source-read", adapt_links)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))

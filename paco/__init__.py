@@ -8,7 +8,7 @@ The functions here are operators of libpaco; :mod:`paco.nn` has the modules to t
 from typing import Any
 
 from . import deploy, distributed, longtail, metrics, nn, reference
-from ._library import __version__, build_info
+from ._library import __version__, _what_to_do, build_info
 from .longtail import log_prior
 from .ops import (
     bcl_loss,
@@ -45,6 +45,9 @@ def __getattr__(name: str) -> Any:
     # Only when it is asked for: it brings OpenCV's libraries with it.
     if name != "Classifier":
         raise AttributeError(f"module 'paco' has no attribute {name!r}")
-    from ._C import Classifier
+    try:
+        from ._C import Classifier
+    except ImportError as error:
+        raise ImportError(f"paco.Classifier does not load: {error}. {_what_to_do()}") from error
 
     return Classifier

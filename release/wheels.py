@@ -3,9 +3,9 @@
     python release/wheels.py --torch 2.13.0 2.15.0 --python python3.11 python3.12 [--cuda]
 
 For each pair a fresh environment gets torch from where pip gets it here (the builds for the CPU:
-PIP_INDEX_URL=https://download.pytorch.org/whl/cpu), and builds what is committed. Wheels and pages
-go to dist/wheels. With --cuda, torch must be a CUDA build and nvcc of its CUDA is found as setup.py
-finds it; without, no CUDA kernels are built, whatever torch is.
+PIP_INDEX_URL=https://download.pytorch.org/whl/cpu), and builds the sdist of what is committed.
+Wheels, sdist and pages go to dist/wheels. With --cuda, torch must be a CUDA build and nvcc of its
+CUDA is found as setup.py finds it; without, no CUDA kernels are built, whatever torch is.
 """
 
 import argparse
@@ -36,9 +36,10 @@ def run(*command: object, **settings) -> str:
     return result.stdout
 
 
-def new_environment(torch: str, python: str) -> Path:
+def new_environment(torch: str, python: str, cuda: bool) -> Path:
     """An environment with this torch; one that is there already is kept."""
-    folder = ROOT / "build" / "wheels" / f"torch{torch}-{Path(python).name}"
+    name = f"torch{torch}-{Path(python).name}" + ("-cuda" if cuda else "")
+    folder = ROOT / "build" / "wheels" / name
     if not (folder / "done").exists():
         run(python, "-m", "venv", "--clear", folder)
         run(folder / "bin" / "pip", "install", "-q", f"torch=={torch}", "numpy", *TOOLS)
@@ -46,15 +47,28 @@ def new_environment(torch: str, python: str) -> Path:
     return folder
 
 
-def build(environment: Path, cuda: bool) -> Path:
-    """The wheel of what is committed, in a folder of its own, tagged as it can be installed."""
-    source = environment / "source"
-    shutil.rmtree(source, ignore_errors=True)
-    source.mkdir()
+def make_sdist(environment: Path) -> Path:
+    """The sdist of what is committed, in OUT."""
+    checkout = environment / "checkout"
+    shutil.rmtree(checkout, ignore_errors=True)
+    checkout.mkdir()
     archive = subprocess.run(
         ["git", "archive", "HEAD"], cwd=ROOT, stdout=subprocess.PIPE, check=True
     )
-    subprocess.run(["tar", "x"], cwd=source, input=archive.stdout, check=True)
+    subprocess.run(["tar", "x"], cwd=checkout, input=archive.stdout, check=True)
+    for old in OUT.glob("*.tar.gz"):
+        old.unlink()
+    run(environment / "bin" / "python", "setup.py", "-q", "sdist", "-d", OUT, cwd=checkout)
+    (sdist,) = OUT.glob("*.tar.gz")
+    return sdist
+
+
+def build(environment: Path, sdist: Path, cuda: bool) -> Path:
+    """The wheel of an sdist, in a folder of its own, tagged as it can be installed."""
+    source = environment / "source"
+    shutil.rmtree(source, ignore_errors=True)
+    source.mkdir()
+    run("tar", "xf", sdist, "-C", source, "--strip-components", 1)
     built, repaired = environment / "built", environment / "repaired"
     for folder in (built, repaired):
         shutil.rmtree(folder, ignore_errors=True)
@@ -118,8 +132,7 @@ def build_consumer(environment: Path) -> Path:
     python, cmake = environment / "bin" / "python", environment / "bin" / "cmake"
     program = "import paco, torch; print(paco.__path__[0], torch.utils.cmake_prefix_path, sep=';')"
     prefixes = run(python, "-c", program, cwd=environment).strip()
-    source = environment / "source" / "examples" / "cpp"
-    run(cmake, "-S", source, "-B", folder, f"-DCMAKE_PREFIX_PATH={prefixes}")
+    run(cmake, "-S", ROOT / "examples" / "cpp", "-B", folder, f"-DCMAKE_PREFIX_PATH={prefixes}")
     run(cmake, "--build", folder, "--target", "training_step")
     return folder / "training_step"
 
@@ -142,16 +155,20 @@ def test(environment: Path, wheel: Path) -> None:
 
 
 def write_pages(wheels: Path) -> None:
-    """An index page for each torch and device, in the form that --find-links reads."""
+    """An index page for each torch and device, in the form that --find-links reads.
+
+    The sdist is on each: pip takes it where no wheel fits, and setup.py then says what to do.
+    """
     pages: dict[str, list[Path]] = {}
     for wheel in sorted(wheels.glob("*.whl")):
         minor, device = re.search(r"\+pt(\d+\.\d+)(cpu|cu\d+)-", wheel.name).groups()
         pages.setdefault(f"torch-{minor}+{device}.html", []).append(wheel)
-    for name, listed in pages.items():
+    for name, fitting in pages.items():
+        listed = [*fitting, *sorted(wheels.glob("*.tar.gz"))]
         links = "\n".join(
-            f'<a href="{wheel.name.replace("+", "%2B")}#sha256='
-            f'{hashlib.sha256(wheel.read_bytes()).hexdigest()}">{wheel.name}</a><br>'
-            for wheel in listed
+            f'<a href="{file.name.replace("+", "%2B")}#sha256='
+            f'{hashlib.sha256(file.read_bytes()).hexdigest()}">{file.name}</a><br>'
+            for file in listed
         )
         title = name.removesuffix(".html")
         page = f"<!DOCTYPE html>\n<html><head><title>libpaco for {title}</title></head>\n<body>\n"
@@ -171,10 +188,12 @@ def main() -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     if not args.torch and not args.pages_only:
         parser.error("--torch: name at least one version, such as 2.13.0")
+    sdist = None
     for torch in args.torch:
         for python in args.python:
-            environment = new_environment(torch, python)
-            wheel = build(environment, args.cuda)
+            environment = new_environment(torch, python, args.cuda)
+            sdist = sdist or make_sdist(environment)
+            wheel = build(environment, sdist, args.cuda)
             check_contents(wheel, torch, args.cuda)
             test(environment, wheel)
             shutil.copy(wheel, OUT)

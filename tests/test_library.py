@@ -93,6 +93,13 @@ def test_the_extension_module_is_not_needed():
     assert result.stdout == f"{paco.build_info()}\n", result.stderr
 
 
+def test_what_the_classifier_says_under_another_python():
+    program = "import sys; sys.modules['paco._C'] = None; import paco; paco.Classifier"
+    message = in_a_fresh_process(program, PACKAGE.parent).stderr.strip().splitlines()[-1]
+    assert message.startswith("ImportError: paco.Classifier does not load: ")
+    assert "Install the wheel" in message
+
+
 @pytest.mark.parametrize(
     ("built_for", "words"),
     [
