@@ -122,7 +122,11 @@ def check_contents(wheel: Path, torch: str, cuda: bool) -> None:
     ]
     for pattern in promised:
         assert any(re.fullmatch(pattern, name) for name in names), pattern
-    foreign = [name for name in names if re.search(r"lib(torch|c10|gomp|cu)[^/]*\.so", name)]
+    foreign = [
+        name
+        for name in names
+        if re.search(r"lib(torch|c10|gomp|cu(da|blas|dnn|fft|rand|solver|sparse))[^/]*\.so", name)
+    ]
     assert not foreign, foreign
 
 
