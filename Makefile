@@ -81,13 +81,15 @@ test-sanitize: .venv/paco
 SANITIZER_FIRST = LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
     ASAN_OPTIONS=detect_leaks=0
 
-# In an environment of its own, where libpaco is a wheel. CMAKE_PREFIXES and CMAKE_PYTHON name the other.
+# In an environment of its own, where libpaco is a wheel, and from a folder without the checkout's
+# paco, which is built for another PyTorch. CMAKE_PREFIXES and CMAKE_PYTHON name the other.
 TORCH_ENV = $(BUILD)/torch-$(TORCH)
 TORCH_TESTS = tests/ops tests/nn $(filter-out tests/test_torchvision_compat.py, $(wildcard tests/test_*.py))
 test-torch: $(TORCH_ENV)/paco
-	$(TORCH_ENV)/bin/pytest $(TORCH_TESTS)
+	mkdir -p $(TORCH_ENV)/run
+	cd $(TORCH_ENV)/run && ../bin/pytest --rootdir $(CURDIR) -c $(CURDIR)/pyproject.toml $(TORCH_TESTS:%=$(CURDIR)/%)
 	CXXFLAGS=-Werror PATH="$(CURDIR)/$(TORCH_ENV)/bin:$$PATH" cmake -G Ninja -S tests/cpp -B $(TORCH_ENV)/tests \
-	    -DPython_EXECUTABLE="$(CURDIR)/$(TORCH_ENV)/bin/python" -DCMAKE_PREFIX_PATH="$$($(TORCH_ENV)/bin/python -c \
+	    -DPython_EXECUTABLE="$(CURDIR)/$(TORCH_ENV)/bin/python" -DCMAKE_PREFIX_PATH="$$($(TORCH_ENV)/bin/python -I -c \
 	    'import paco, torch; print(paco.__path__[0], torch.utils.cmake_prefix_path, sep=";")')"
 	$(TORCH_ENV)/bin/cmake --build $(TORCH_ENV)/tests --parallel $(MAX_JOBS)
 	$(TORCH_ENV)/bin/ctest --test-dir $(TORCH_ENV)/tests --output-on-failure
