@@ -214,19 +214,20 @@ def _write_torchscript(
 def _write_aoti(
     model: nn.Module, example: Tensor, path: str | os.PathLike[str], texts: dict[str, str]
 ) -> None:
+    from torch._inductor import config
+
     # A convolution of fewer than 16 images has branches of its own in PyTorch. The compiler takes
     # the branch of its example for a bound of the batch, and 2 for another, both of which hold for
     # AOTI_RUNTIME_CHECK_INPUTS alone: the code is right for any batch.
     images = example[torch.arange(max(16, len(example))) % len(example)]
+    # The threads of the process that loads it, not those of this one.
+    options = {"aot_inductor.metadata": texts, "cpp.dynamic_threads": True}
+    if hasattr(config.aot_inductor, "check_lowerbound"):  # not in PyTorch 2.8
+        options["aot_inductor.check_lowerbound"] = False
     torch._inductor.aoti_compile_and_package(
         _exported_program(model, images),
         package_path=(package := io.BytesIO()),
-        inductor_configs={
-            "aot_inductor.metadata": texts,
-            "aot_inductor.check_lowerbound": False,
-            # The threads of the process that loads it, not those of this one.
-            "cpp.dynamic_threads": True,
-        },
+        inductor_configs=options,
     )
     Path(path).write_bytes(package.getvalue())
 
