@@ -49,7 +49,8 @@ def export_segmentor(
         The largest difference of the file's logits from the model's, relative to the largest logit.
 
     Raises:
-        ValueError: for a suffix that is neither, and for an example that is no such batch.
+        ValueError: for a suffix that is neither, for a .pt2 of a Swin transformer, and for an
+            example that is no such batch.
         RuntimeError: if the file does not do what the model does.
         OSError: if the file cannot be written.
     """
@@ -67,6 +68,11 @@ def export_segmentor(
             "export_segmentor: example must be float32 [N, C, H, W] with H and W multiples of "
             f"{size_divisor}, at least {2 * size_divisor}, and different for any_size, got "
             f"{name_of(example.dtype)} {list(example.shape)}"
+        )
+    if suffix == ".pt2" and any(type(m).__name__ == "ShiftWindowMSA" for m in model.modules()):
+        raise ValueError(
+            "export_segmentor: path must end in .pt for a network of shifted windows (Swin), whose "
+            f"file by AOTInductor reads outside its tables, got {path}"
         )
     images = torch.cat([example, example.flip(0)])  # torch.export takes one image for a constant
     others = [example[:1]]
@@ -129,12 +135,33 @@ def _compiled(
         if size_divisor is None:
             raise
         raise RuntimeError(f"export_segmentor: {_NOT_ANY_SIZE} ({error})") from error
+    if size_divisor is not None:
+        # AOTInductor's own takes the example's height and width for constants.
+        pool = torch.ops.aten.adaptive_avg_pool2d.default
+        program = program.run_decompositions({pool: _adaptive_avg_pool2d})
     torch._inductor.aoti_compile_and_package(
         program,
         package_path=(package := io.BytesIO()),
         inductor_configs={"aot_inductor.metadata": texts, "cpp.dynamic_threads": True},
     )
     return package.getvalue()
+
+
+def _adaptive_avg_pool2d(images: Tensor, output_size: Sequence[int]) -> Tensor:
+    """Means of windows as two products, whose heights and widths may be symbols."""
+    rows, columns = (
+        _windows(size, count, images)
+        for size, count in zip(images.shape[-2:], output_size, strict=True)
+    )
+    return rows @ images @ columns.t()
+
+
+def _windows(size: int, count: int, images: Tensor) -> Tensor:
+    """[count, size]: what an adaptive window weighs each pixel with; windows may overlap."""
+    pixel = torch.arange(size, device=images.device)
+    window = torch.arange(count, device=images.device)[:, None]
+    begin, end = window * size // count, ((window + 1) * size + count - 1) // count
+    return ((pixel >= begin) & (pixel < end)).to(images.dtype) / (end - begin)
 
 
 _NOT_ANY_SIZE = (

@@ -34,7 +34,10 @@ class Segmentor(nn.Module):
             self.down[-1].weight -= self.down[-1].weight.mean((1, 2, 3), keepdim=True)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        logits = self.classify(self.down(images))
+        x = self.down(images)
+        pooled = nn.functional.adaptive_avg_pool2d(x, 3)
+        x = x + nn.functional.interpolate(pooled, size=x.shape[2:], mode="bilinear")
+        logits = self.classify(x)
         return nn.functional.interpolate(logits, size=images.shape[2:], mode="bilinear")
 
 
@@ -48,18 +51,27 @@ def texts() -> dict[str, str]:
     return image_metadata(CLASSES, PALETTE, mean=[90, 100, 110], std=[50, 60, 70])
 
 
-@pytest.mark.parametrize("suffix", ["pt", "pt2"])
-def test_a_file_takes_images_of_any_number_and_size(tmp_path, suffix):
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A segmentor, and the folder of its two files."""
     model = Segmentor().train()
-    path = tmp_path / f"segmentor.{suffix}"
-    assert export_segmentor(model, torch.randn(1, 3, 64, 96), path, texts()) < 1e-5
-    assert model.training
+    folder = tmp_path_factory.mktemp("exported")
+    for suffix in ("pt", "pt2"):
+        path = folder / f"segmentor.{suffix}"
+        assert export_segmentor(model, torch.randn(1, 3, 64, 96), path, texts()) < 1e-5
+        assert model.training
+    return model.eval(), folder
+
+
+@pytest.mark.parametrize("suffix", ["pt", "pt2"])
+def test_a_file_takes_images_of_any_number_and_size(exported, suffix):
+    model, folder = exported
+    path = folder / f"segmentor.{suffix}"
     written, kept = deploy.load(path)
     assert kept["classes"].split("\n") == CLASSES
     assert kept["palette"].split("\n") == ["70,130,180", "128,64,128", "107,142,35"]
     assert kept["input_size"] == "any"
     assert kept["size_divisor"] == {"pt": "1", "pt2": "32"}[suffix]
-    model.eval()
     for shape in ((1, 3, 64, 64), (3, 3, 160, 96), (2, 3, 96, 224)):
         images = torch.randn(shape)
         torch.testing.assert_close(written(images), model(images), rtol=1e-4, atol=1e-5)
@@ -90,6 +102,13 @@ def test_a_network_of_one_size_says_so(tmp_path):
 def test_a_bad_export_is_an_error(tmp_path, name, shape, message):
     with pytest.raises(ValueError, match=f"export_segmentor: .*{message}"):
         export_segmentor(Segmentor(), torch.randn(shape), tmp_path / name)
+
+
+def test_shifted_windows_are_for_torchscript(tmp_path):
+    model = Segmentor()
+    model.windows = type("ShiftWindowMSA", (nn.Identity,), {})()
+    with pytest.raises(ValueError, match=r"path must end in \.pt for .*\(Swin\).*got .*a\.pt2"):
+        export_segmentor(model, torch.randn(1, 3, 64, 96), tmp_path / "a.pt2")
 
 
 def test_logits_of_another_size_are_an_error(tmp_path):
@@ -141,13 +160,12 @@ def segment(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("suffix", "size"), [("pt", (61, 83)), ("pt2", (96, 64))])
-def test_labels_of_cpp_are_python_s_on_every_pixel(tmp_path, segment, suffix, size):
-    model = Segmentor().eval()
-    export_segmentor(model, torch.randn(1, 3, 64, 96), tmp_path / f"s.{suffix}", texts())
+def test_labels_of_cpp_are_python_s_on_every_pixel(exported, tmp_path, segment, suffix, size):
+    model, folder = exported
     pixels = np.random.randint(0, 256, (*size, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "image.png")
     result = run(
-        segment, tmp_path / f"s.{suffix}", tmp_path / "image.png", tmp_path / "mask.png",
+        segment, folder / f"segmentor.{suffix}", tmp_path / "image.png", tmp_path / "mask.png",
         tmp_path / "labels.png",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
@@ -180,3 +198,12 @@ def test_the_example_says_what_is_wrong(tmp_path, segment):
     result = run(segment, tmp_path / "s.pt", tmp_path / "none.png", tmp_path / "mask.png")
     assert result.stderr.endswith(f"segment: cannot read {tmp_path / 'none.png'}\n")
     assert run(segment).returncode == 2
+
+
+def test_adaptive_pools_as_products_are_pytorch_s():
+    for height, width, *output_size in ((2, 3, 6, 6), (7, 5, 3, 3), (13, 20, 2, 5), (4, 4, 1, 1)):
+        images = torch.randn(2, 3, height, width, dtype=torch.float64)
+        torch.testing.assert_close(
+            paco.segmentation._adaptive_avg_pool2d(images, output_size),
+            nn.functional.adaptive_avg_pool2d(images, output_size),
+        )

@@ -5,6 +5,7 @@ import pytest
 import paco.mmpretrain  # noqa: F401
 
 # isort: split
+from helpers.threads import one_thread  # noqa: F401
 from mmengine.registry import init_default_scope
 
 

@@ -1,11 +1,10 @@
-"""paco-classify gives what Python gives, from the pixels on, and no file makes it crash."""
+"""paco-classify gives what Python gives, and no file makes it crash."""
 
 import csv
 import importlib.util
 import json
 import os
 import pty
-import random
 import re
 import resource
 import shutil
@@ -21,9 +20,15 @@ import numpy as np
 import PIL
 import pytest
 import torch
-from helpers.digits_runs import CONFIGS
-from mmengine.config import Config
-from mmengine.dataset import Compose
+from helpers.classify import (
+    ENVIRONMENT,
+    TOOL,
+    all_logits,
+    classify,
+    needs_the_tool,
+    pixel_model,
+    write_noise,
+)
 from mmengine.registry import init_default_scope
 from PIL import Image
 from torch import nn
@@ -31,40 +36,9 @@ from torch import nn
 import paco
 from paco import deploy
 from paco.image_metadata import image_metadata as texts_of
-from paco.mmpretrain import DigitsLT, image_metadata
+from paco.mmpretrain import DigitsLT
 
-TOOL = Path(paco.__file__).parent / "bin" / "paco-classify"
-pytestmark = pytest.mark.skipif(
-    # .ci/run installs OpenCV, so there the tool has to be built.
-    not TOOL.exists() and "CI" not in os.environ,
-    reason="paco-classify was not built: OpenCV, CLI11 or nlohmann's JSON was not found",
-)
-# One thread, which does not wait for others on a machine that is shared.
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
-
-
-def classify(*arguments, status=0) -> subprocess.CompletedProcess:
-    result = subprocess.run(
-        [TOOL, *map(str, arguments)], capture_output=True, text=True, env=ENVIRONMENT, timeout=300
-    )
-    assert result.returncode == status, result.stdout + result.stderr
-    return result
-
-
-def all_logits(*arguments, classes: int, status: int = 0) -> dict[str, torch.Tensor]:
-    """The logits of every image, by its path."""
-    output = classify("--json", "--top-k", classes, *arguments, status=status).stdout
-    logits = {}
-    for line in map(json.loads, output.splitlines()):
-        row = torch.full((classes,), torch.nan)
-        for entry in line["top"]:
-            # JSON has no infinity.
-            row[entry["index"]] = -torch.inf if entry["logit"] is None else entry["logit"]
-        best = row[[entry["index"] for entry in line["top"]]].tolist()
-        assert best == sorted(best, reverse=True)
-        assert sum(entry["probability"] for entry in line["top"]) == pytest.approx(1, abs=1e-5)
-        logits[line["image"]] = row
-    return logits
+pytestmark = [needs_the_tool, pytest.mark.once]
 
 
 def test_the_weights_that_ship_classify_as_recorded():
@@ -136,10 +110,9 @@ def digits(tmp_path_factory):
 @pytest.mark.parametrize("batch_size", [1, 64, 1000])
 def test_every_image_gets_pythons_logits(digits, suffix, batch_size):
     folder, expected = digits
-    result = all_logits(
-        "--batch-size", batch_size, folder / f"model.{suffix}", folder / "images", classes=10
-    )
-    assert len(result) == 600
+    images = folder / "images" / "3" if batch_size == 1 else folder / "images"
+    result = all_logits("--batch-size", batch_size, folder / f"model.{suffix}", images, classes=10)
+    assert len(result) == (60 if batch_size == 1 else 600)
     order = [int(Path(path).stem) for path in result]
     logits, expected = torch.stack(list(result.values())), expected[order]
     largest = expected.abs().max().item()
@@ -217,88 +190,6 @@ def read_terminal(descriptor: int) -> bytes:
         return b""
 
 
-# ---- The pixels ----------------------------------------------------------------------------------
-
-PIPELINES = {
-    "as they are": [],
-    "short edge": [dict(type="ResizeEdge", scale=31), dict(type="CenterCrop", crop_size=24)],
-    "whole": [dict(type="Resize", scale=(21, 18), interpolation="area")],
-    "square": [dict(type="mmpretrain.Resize", scale=20, backend="cv2", interpolation="lanczos")],
-    "nearest": [dict(type="Resize", scale=19, interpolation="nearest")],
-    "pillow": [
-        dict(type="ResizeEdge", scale=27, edge="short", backend="pillow", interpolation="bicubic"),
-        dict(type="CenterCrop", crop_size=(24, 22)),
-    ],
-    "long edge": [
-        dict(type="ResizeEdge", scale=80, edge="long"),
-        dict(type="CenterCrop", crop_size=18),
-    ],
-    "width": [
-        dict(type="ResizeEdge", scale=33, edge="width"),
-        dict(type="CenterCrop", crop_size=8),
-    ],
-    "within": [
-        dict(type="Resize", scale=(30, 60), keep_ratio=True, interpolation="bicubic"),
-        dict(type="CenterCrop", crop_size=15),
-    ],
-    "efficientnet": [dict(type="EfficientNetCenterCrop", crop_size=21)],
-    "efficientnet pillow": [
-        dict(type="EfficientNetCenterCrop", crop_size=16, crop_padding=5, backend="pillow")
-    ],
-    **{
-        f"pillow {interpolation}": [
-            dict(type="Resize", scale=(23, 19), backend="pillow", interpolation=interpolation)
-        ]
-        for interpolation in ("nearest", "box")
-    },
-    "pillow bilinear": [
-        dict(type="ResizeEdge", scale=40, backend="pillow", interpolation="bilinear"),
-        dict(type="CenterCrop", crop_size=27),
-    ],
-}
-
-
-@pytest.mark.parametrize("steps", PIPELINES.values(), ids=PIPELINES)
-@pytest.mark.parametrize("color", ["rgb", "bgr", "grayscale"])
-def test_pixels_are_those_of_the_test_pipeline(steps, color, tmp_path, rng):
-    """The model hands its input out, so that logits are pixels; JPEG and PNG of any size."""
-    init_default_scope("mmpretrain")
-    load = dict(type="LoadImageFromFile")
-    if color == "grayscale":
-        load["color_type"] = "grayscale"
-    pipeline = [load, *steps, dict(type="PackInputs")]
-    channels = 1 if color == "grayscale" else 3
-    preprocessor = dict(
-        type="ClsDataPreprocessor",
-        mean=[rng.uniform(90, 130) for _ in range(channels)],
-        std=[rng.uniform(40, 70) for _ in range(channels)],
-        to_rgb=color == "rgb",
-    )
-    paths = [
-        write_image(tmp_path / f"{i}{rng.choice(['.jpg', '.JPEG', '.png'])}", rng, fixed=not steps)
-        for i in range(8)
-    ]
-    model = toolbox_model(preprocessor)
-    transform = Compose(pipeline)
-    with torch.no_grad():
-        expected = [
-            model.data_preprocessor({"inputs": [transform({"img_path": str(p)})["inputs"]]})[
-                "inputs"
-            ]
-            for p in paths
-        ]
-    shape, classes = expected[0].shape[1:], expected[0].numel()
-    model._dataset_meta = {"classes": [f"pixel {i}" for i in range(classes)]}
-    deploy.export_classifier(
-        nn.Flatten(), torch.randn(2, *shape), tmp_path / "model.pt", image_metadata(pipeline, model)
-    )
-    result = all_logits(tmp_path / "model.pt", *paths, classes=classes)
-    # Versions of OpenCV round a bicubic pixel up or down, so there one step of 256 is allowed.
-    step = 1.01 / min(preprocessor["std"]) if "bicubic of cv2" in str(steps_in_words(steps)) else 0
-    for path, x in zip(paths, expected, strict=True):
-        assert (result[str(path)] - x.flatten()).abs().max() <= step, path
-
-
 @pytest.mark.parametrize("version", ["12", "13", None])
 @pytest.mark.parametrize(("height", "width"), [(118, 67), (75, 20), (40, 90), (19, 50)])
 def test_pillows_passes_have_the_order_of_the_version_in_the_file(tmp_path, version, height, width):
@@ -327,100 +218,6 @@ def test_pillows_passes_have_the_order_of_the_version_in_the_file(tmp_path, vers
     columns_first = version == "13" and height - 19 > max(0, 2 * (width - 23))
     expected = orders["columns first" if columns_first else "rows first"]
     assert torch.equal(got, torch.from_numpy(np.asarray(expected).flatten()).float())
-
-
-@pytest.mark.parametrize("color_type", ["color", "color_ignore_orientation", "grayscale"])
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_images_stand_as_they_do_in_the_test_pipeline(tmp_path, color_type, orientation):
-    """A camera notes in a JPEG how it was held."""
-    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    path = tmp_path / "image.jpg"
-    Image.fromarray(pixels).save(path, exif=exif)
-    load = dict(type="LoadImageFromFile", color_type=color_type)
-    gray = color_type == "grayscale"
-    model = toolbox_model(dict(type="ClsDataPreprocessor", mean=[0.0], std=[1.0], to_rgb=False))
-    if not gray:
-        settings = dict(mean=[0.0] * 3, std=[1.0] * 3, to_rgb=True)
-        model = toolbox_model(dict(type="ClsDataPreprocessor", **settings))
-    expected = Compose([load, dict(type="PackInputs")])({"img_path": str(path)})["inputs"].float()
-    if not gray:
-        expected = expected.flip(0)  # to RGB
-    model._dataset_meta = {"classes": list(map(str, range(expected.numel())))}
-    texts = image_metadata([load, dict(type="PackInputs")], model)
-    example = torch.randn(2, *expected.shape)
-    deploy.export_classifier(nn.Flatten(), example, tmp_path / "model.pt", texts)
-    (logits,) = all_logits(tmp_path / "model.pt", path, classes=expected.numel()).values()
-    assert torch.equal(logits, expected.flatten())
-
-
-def write_image(path: Path, rng: random.Random, fixed: bool) -> Path:
-    """A photograph-like image, of a random size unless it is fixed."""
-    height, width = (16, 20) if fixed else (rng.randint(42, 160), rng.randint(42, 160))
-    noise = np.random.default_rng(rng.getrandbits(32)).normal(size=(height, width, 3))
-    image = cv2.GaussianBlur(noise, (0, 0), rng.uniform(0.8, 3))
-    image = cv2.normalize(image, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
-    settings = []
-    if path.suffix != ".png":
-        settings = [cv2.IMWRITE_JPEG_QUALITY, rng.randint(50, 100)]
-    assert cv2.imwrite(str(path), image, settings)
-    return path
-
-
-def steps_in_words(steps: list[dict]) -> list[str]:
-    """How each step interpolates; EfficientNet's crop is bicubic by default."""
-    default = {"EfficientNetCenterCrop": "bicubic"}
-    return [
-        f"{step.get('interpolation', default.get(step['type'], 'bilinear'))} of "
-        f"{step.get('backend', 'cv2')}"
-        for step in steps
-    ]
-
-
-def toolbox_model(preprocessor: dict) -> nn.Module:
-    """All that image_metadata looks at."""
-    from mmpretrain.registry import MODELS
-
-    model = nn.Module()
-    model.data_preprocessor = MODELS.build(preprocessor)
-    return model
-
-
-@pytest.mark.parametrize(
-    ("pipeline", "message"),
-    [
-        ([dict(type="LoadImageFromFile"), dict(type="RandomFlip")], "the step RandomFlip"),
-        ([dict(type="ResizeEdge", scale=9, edge="thick")], "resize_edge must be of .* got 'thick'"),
-        ([dict(type="Resize", scale=(9, -1), keep_ratio=True)], r"Resize with scale=\(9, -1\)"),
-        (
-            [dict(type="EfficientNetCenterCrop", crop_size=9), dict(type="Resize", scale=9)],
-            "in this order",
-        ),
-        ([dict(type="CenterCrop", crop_size=9, auto_pad=True)], "CenterCrop with auto_pad=True"),
-        ([dict(type="LoadImageFromFile", color_type="unchanged")], "color_type='unchanged'"),
-        ([dict(type="Resize", scale=9), dict(type="ResizeEdge", scale=9)], "in this order"),
-        ([dict(type="CenterCrop", crop_size=9), dict(type="Resize", scale=9)], "in this order"),
-        ([dict(type="ResizeEdge", scale=9), dict(type="Resize", scale=9)], "two steps that resize"),
-        ([dict(type="Resize", scale=9)] * 2, "in this order"),
-    ],
-)
-def test_a_pipeline_that_does_more_is_refused(pipeline, message):
-    model = toolbox_model(dict(type="ClsDataPreprocessor", mean=[0.0] * 3, std=[1.0] * 3))
-    model._dataset_meta = {"classes": ["a"]}
-    with pytest.raises(ValueError, match=message):
-        image_metadata([*pipeline, dict(type="PackInputs")], model)
-
-
-def test_every_config_can_say_what_it_does():
-    for path in sorted(CONFIGS.glob("*_lt/*.py")):
-        cfg = Config.fromfile(path)
-        views = cfg.model.type == "PaCoClassifier"
-        kind = "ViewsDataPreprocessor" if views else "ClsDataPreprocessor"
-        model = toolbox_model(dict(type=kind, **cfg.data_preprocessor))
-        model._dataset_meta = {"classes": ["a"]}
-        texts = image_metadata(cfg.test_dataloader.dataset.pipeline, model)
-        assert texts["channels"] in ("RGB", "GRAY"), path
 
 
 # ---- Beside the rows -----------------------------------------------------------------------------
@@ -491,11 +288,20 @@ class WithFeatures(nn.Module):
         return self.head(features), features
 
 
-@pytest.mark.parametrize("suffix", ["pt", "pt2"])
-def test_features_are_a_numpy_file_with_a_row_for_each_result(tmp_path, suffix):
+@pytest.fixture(scope="module")
+def with_features(tmp_path_factory) -> Path:
+    """A folder of model.pt and model.pt2."""
+    folder = tmp_path_factory.mktemp("features")
     texts = texts_of(list("abc"), mean=[100.0], std=[50.0], channels="GRAY")
-    path = tmp_path / f"model.{suffix}"
-    deploy.export_classifier(WithFeatures(), torch.randn(2, 1, 8, 8), path, texts)
+    for suffix in ("pt", "pt2"):
+        path = folder / f"model.{suffix}"
+        deploy.export_classifier(WithFeatures(), torch.randn(2, 1, 8, 8), path, texts)
+    return folder
+
+
+@pytest.mark.parametrize("suffix", ["pt", "pt2"])
+def test_features_are_a_numpy_file_with_a_row_for_each_result(with_features, tmp_path, suffix):
+    path = with_features / f"model.{suffix}"
     images = [write_noise(tmp_path / f"{i}.png", i) for i in range(70)]
     (tmp_path / "3.png").write_text("no image")
     out = tmp_path / "features.npy"
@@ -511,7 +317,7 @@ def test_features_are_a_numpy_file_with_a_row_for_each_result(tmp_path, suffix):
     assert [p.name for p in tmp_path.glob("*unfinished*")] == []
 
 
-def test_features_need_a_file_that_has_them(digits, tmp_path):
+def test_features_need_a_file_that_has_them(digits, with_features, tmp_path):
     folder, _ = digits
     image = next((folder / "images" / "0").iterdir())
     out = tmp_path / "features.npy"
@@ -520,9 +326,7 @@ def test_features_need_a_file_that_has_them(digits, tmp_path):
         errors = classify("--features", out, model, image, status=2).stderr
         assert f"{model} has no pooled features" in errors
         assert "export it again" in errors
-    path = tmp_path / "new.pt"
-    texts = texts_of(list("abc"), mean=[100.0], std=[50.0], channels="GRAY")
-    deploy.export_classifier(WithFeatures(), torch.randn(2, 1, 8, 8), path, texts)
+    path = with_features / "model.pt"
     nowhere = tmp_path / "nowhere" / "features.npy"
     errors = classify("--features", nowhere, path, image, status=2).stderr
     assert f"the file {nowhere} cannot be written" in errors
@@ -560,10 +364,8 @@ def test_a_labelled_folder_gets_a_summary(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["pt", "pt2"])
-def test_bfloat16_is_for_files_that_can(tmp_path, suffix):
-    texts = texts_of(list("abc"), mean=[100.0], std=[50.0], channels="GRAY")
-    path = tmp_path / f"model.{suffix}"
-    deploy.export_classifier(WithFeatures(), torch.randn(2, 1, 8, 8), path, texts)
+def test_bfloat16_is_for_files_that_can(with_features, tmp_path, suffix):
+    path = with_features / f"model.{suffix}"
     image = write_noise(tmp_path / "image.png")
     exact = all_logits(path, image, classes=3)[str(image)]
     arguments = ("--dtype", "bfloat16", path, image)
@@ -702,26 +504,6 @@ def test_names_with_quotes_and_other_alphabets(tmp_path):
     assert {entry["class"] for entry in line["top"]} == set(classes)
 
 
-def pixel_model(path: Path, channels: str = "GRAY", **metadata) -> Path:
-    """A file whose logits are the pixels of images of 8 by 8."""
-    depth = 1 if channels == "GRAY" else 3
-    texts = texts_of(
-        metadata.pop("classes", [str(i) for i in range(64 * depth)]),
-        mean=[0.0] * depth,
-        std=[50.0] * depth,
-        channels=channels,
-    )
-    deploy.export_classifier(nn.Flatten(), torch.randn(2, depth, 8, 8), path, texts | metadata)
-    return path
-
-
-def write_noise(path: Path, seed: int = 0) -> Path:
-    pixels = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), pixels[..., 0] if path.suffix == ".pgm" else pixels)
-    return path
-
-
 def load_list_tool():
     """tools/dataset_converters/long_tailed_list.py, which is a script and no module."""
     path = Path(__file__).parents[2] / "tools" / "dataset_converters" / "long_tailed_list.py"
@@ -787,20 +569,6 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path):
     result = classify("--json", "--top-k", 1, model, image.parent, status=1)
     assert json.loads(result.stdout)["image"] == str(image)
     assert re.search(r"skipped: the folder .*/x+ cannot be read: File name too long", result.stderr)
-
-
-@pytest.mark.parametrize("channels", ["RGB", "GRAY"])
-@pytest.mark.parametrize("suffix", [".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp"])
-def test_every_format_has_the_pixels_of_python(tmp_path, suffix, channels):
-    model = pixel_model(tmp_path / "model.pt", channels)
-    path = write_noise(tmp_path / f"image{suffix}")
-    if channels == "RGB":
-        pixels = mmcv.imread(path, channel_order="rgb")
-    else:
-        pixels = mmcv.imread(path, "grayscale")[..., None]
-    logits = all_logits(model, path, classes=pixels.size)[str(path)]
-    expected = torch.from_numpy(pixels).permute(2, 0, 1).flatten() / 50
-    torch.testing.assert_close(logits, expected)
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".webp"])

@@ -56,7 +56,7 @@ def accuracy(model: tuple[Path, Path], folder: Path, classes: list[int] | None =
     paths = sorted(folder.glob("*/*"))
     labels = sorted(path.name for path in folder.iterdir())
     inferencer = ImageClassificationInferencer(*map(str, model), device="cpu")
-    scores = [result["pred_scores"] for result in inferencer(list(map(str, paths)))]
+    scores = [result["pred_scores"] for result in inferencer(list(map(str, paths)), batch_size=50)]
     if classes is not None:
         scores = [of_all[classes] for of_all in scores]
     correct = [

@@ -10,6 +10,8 @@ import pytest
 
 from paco.tools.dataset_converters import long_tailed_list
 
+pytestmark = pytest.mark.once
+
 CLASSES = ["ant", "bee", "two words"]
 
 

@@ -1,0 +1,1 @@
+from helpers.threads import one_thread  # noqa: F401
