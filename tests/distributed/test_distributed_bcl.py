@@ -137,7 +137,7 @@ class Model(nn.Module):
 
 
 def train(model: nn.Module, batches: list[tuple[Tensor, Tensor]]) -> list[Tensor]:
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.3, momentum=0.9)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.03, momentum=0.9)
     losses = []
     for batch in batches:
         loss = model(*batch)
