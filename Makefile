@@ -44,7 +44,7 @@ demo: .venv/paco
 
 # The two in Python side by side: most of their tests keep one core busy.
 test:
-	OMP_WAIT_POLICY=passive $(MAKE) --jobs 2 --output-sync=target test-python test-onedl
+	OMP_WAIT_POLICY=passive $(MAKE) --jobs 2 --output-sync=line test-python test-onedl
 	$(MAKE) test-cpp
 
 test-python: .venv/paco .venv/dev
