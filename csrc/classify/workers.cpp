@@ -176,7 +176,9 @@ void for_each_chunk(const Model& model, const std::vector<Image>& images, size_t
     Parts& parts;
     ~Stop() { parts.stop(); }
   } stop{parts};
-  for (size_t i = 0; i < std::min(count, most_workers); ++i) {
+  const size_t num_workers = std::min(count, most_workers);
+  workers.reserve(num_workers);
+  for (size_t i = 0; i < num_workers; ++i) {
     workers.emplace_back(work);
   }
   for (size_t part = 0; part < count; ++part) {
