@@ -39,7 +39,8 @@ from paco.mmpretrain.engine.loops.device_loops import Step, compile_backbones
 from paco.nn import momentum_update_
 
 NUM_BATCHES = 4
-# Of ResNet-32's 69.5 million multiplications an image: queries forward and backward, keys forward.
+# A step takes ResNet-32's 69.5 million an image four times: queries forward and, twice that,
+# backward; keys forward.
 MULTIPLICATIONS = 4 * 128 * 69.5e6
 
 

@@ -1,23 +1,21 @@
 """paco.Classifier: the C++ class in Python, whatever form an image has."""
 
 import json
-import os
 import subprocess
 import threading
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
+from helpers.classify import TOOL, needs_the_tool
 from torch import nn
 
 import paco
 from paco import deploy
 from paco.image_metadata import image_metadata
 
-cv2 = pytest.importorskip("cv2")
-
-TOOL = Path(paco.__file__).parent / "bin" / "paco-classify"
 SHAPE = (3, 12, 10)
 
 
@@ -87,11 +85,7 @@ def test_the_numbers_are_those_of_the_exported_file(files, suffix, threads):
     assert classifier.texts["input_shape"] == "3,12,10"
 
 
-@pytest.mark.skipif(
-    # .ci/run installs what it is built with, so there the program has to be there.
-    not TOOL.exists() and "CI" not in os.environ,
-    reason="paco-classify was not built: OpenCV, CLI11 or nlohmann's JSON was not found",
-)
+@needs_the_tool
 def test_the_program_gives_the_same_bits(files):
     options = ["--batch-size", "8", "--threads", "2", "--top-k", "4", "--json"]
     command = [TOOL, *options, files / "model.pt", *images(files)]

@@ -73,7 +73,7 @@ REFUSED = {
     cut_off_legacy: r"is no checkpoint that can be read: ",
     empty: r"is damaged: it is empty",
     missing: r"there is no checkpoint ",
-    # As each toolbox line unpickles it.
+    # The two toolbox lines unpickle it differently.
     text: r"is no checkpoint that can be read: (Unsupported operand 60|invalid load key, '<'\.)$",
     other_object: r"is no checkpoint: it holds a list",
     nan: r"holds 4 tensors with NaN.*: layer0, layer1, layer2, \.\.\.$",

@@ -85,7 +85,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(recipe, data_root, tmp_path):
 
 
 def test_backbones_are_compiled_for_training_alone(data_root, tmp_path, monkeypatch):
-    # What the compiler makes of a graph is PyTorch's.
+    # Graphs alone are ours to test; Inductor would take half a minute to compile them.
     monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend="eager"))
     losses = []
     for number, arguments in enumerate([[], ["compile=True"]]):
