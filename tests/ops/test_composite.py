@@ -3,13 +3,13 @@
 It also takes what the kernels of a GPU leave to it.
 """
 
-import re
 from collections.abc import Iterator
 
 import pytest
 import torch
 from helpers import bcl_problems
 from helpers.bcl_problems import draw_bcl
+from helpers.composite import composite_forms
 from helpers.problems import (
     EDGES,
     HARD,
@@ -28,9 +28,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*overridden")
 
 
 @pytest.fixture(autouse=True)
-def composite_forms() -> Iterator[None]:
-    library = torch.library.Library("paco", "IMPL")
-    for name in (
+def on_another_device() -> Iterator[None]:
+    with composite_forms(
         "bcl_loss_forward",
         "paco_loss_forward",
         "paco_loss_backward",
@@ -39,12 +38,7 @@ def composite_forms() -> Iterator[None]:
         "vmf_logits_backward",
         "class_mean_update_",
     ):
-        # XPU stands for a device without kernels of its own.
-        form = torch.library.get_kernel(f"paco::{name}", "XPU")
-        assert re.search("/(composite|aten)[/.]", repr(form))
-        library.impl(name, form.call_boxed, "CPU", with_keyset=True, allow_override=True)
-    yield
-    library._destroy()
+        yield
 
 
 @pytest.mark.parametrize("case", range(20))

@@ -1,6 +1,5 @@
 """The two halves of the loss, over columns in several shares, here all in one process."""
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,6 +7,7 @@ import pytest
 import torch
 from helpers.bcl_problems import EDGES as BCL_EDGES
 from helpers.bcl_problems import draw_bcl
+from helpers.composite import composite_forms
 from helpers.problems import (
     EDGES,
     assert_results_close,
@@ -30,13 +30,8 @@ def form(request: pytest.FixtureRequest) -> Iterator[str]:
     if request.param == "kernels":
         yield request.param
         return
-    library = torch.library.Library("paco", "IMPL")
-    for name in OPS:
-        composite = torch.library.get_kernel(f"paco::{name}", "XPU")
-        assert re.search("/composite[/.]", repr(composite))
-        library.impl(name, composite.call_boxed, "CPU", with_keyset=True, allow_override=True)
-    yield request.param
-    library._destroy()
+    with composite_forms(*OPS):
+        yield request.param
 
 
 def options_of(share: dict[str, Any], *names: str) -> dict[str, Any]:
