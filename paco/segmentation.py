@@ -36,7 +36,8 @@ def export_segmentor(
         example: images as the model will see them, float32, of a height and width that are
             multiples of ``size_divisor``, two of it at least, and that differ for ``any_size``.
         path: file to write.
-        metadata: texts to keep in the file, by name, such as those of :func:`image_metadata`;
+        metadata: texts to keep in the file, by name, such as those of :func:`image_metadata`,
+            whose classes must then be as many as the logits;
             "size_divisor", "input_size" ("any", or "512,1024"), "input_channels", "paco_version"
             and "torch_version" are added.
         size_divisor: heights and widths that the file takes are multiples of it, two of it at
@@ -49,14 +50,16 @@ def export_segmentor(
         The largest difference of the file's logits from the model's, relative to the largest logit.
 
     Raises:
-        ValueError: for a suffix that is neither, for a .pt2 of a Swin transformer, and for an
-            example that is no such batch.
+        ValueError: for a bad argument, and for a model whose logits are not finite, not of the
+            images' size, or not as many as the classes.
         RuntimeError: if the file does not do what the model does.
         OSError: if the file cannot be written.
     """
     suffix = Path(path).suffix
     if suffix not in (".pt", ".pt2"):
         raise ValueError(f"export_segmentor: path must end in .pt or .pt2, got {path}")
+    if size_divisor < 1:
+        raise ValueError(f"export_segmentor: size_divisor must be at least 1, got {size_divisor}")
     if (
         example.dim() != 4
         or example.size(0) == 0
@@ -69,17 +72,12 @@ def export_segmentor(
             f"{size_divisor}, at least {2 * size_divisor}, and different for any_size, got "
             f"{name_of(example.dtype)} {list(example.shape)}"
         )
-    if suffix == ".pt2" and any(type(m).__name__ == "ShiftWindowMSA" for m in model.modules()):
-        raise ValueError(
-            "export_segmentor: path must end in .pt for a network of shifted windows (Swin), whose "
-            f"file by AOTInductor reads outside its tables, got {path}"
-        )
     images = torch.cat([example, example.flip(0)])  # torch.export takes one image for a constant
     others = [example[:1]]
     if any_size:
         h, w = (n + 3 * size_divisor for n in example.shape[2:])
-        # The last is one at which windows of 7 need no padding.
-        sizes = [(w, h), (2 * size_divisor, 5 * size_divisor), (7 * size_divisor,) * 2]
+        sizes = [(w, h), (2 * size_divisor, 5 * size_divisor)]
+        sizes += [(7 * size_divisor, 14 * size_divisor)]  # at which windows of 7 need no padding
         others += [nn.functional.interpolate(example, size=size) for size in sizes]
     texts = {
         **(metadata or {}),
@@ -92,6 +90,7 @@ def export_segmentor(
     model.eval()
     try:
         with torch.no_grad(), whole_file(path) as file:
+            _require_logits(model(images), images, metadata)
             if suffix == ".pt":
                 with torchscript():
                     traced = torch.jit.trace(model, images, check_trace=False)
@@ -127,6 +126,10 @@ def _compiled(
 ) -> bytes:
     sizes = {0: torch.export.Dim("batch", min=1)}
     if size_divisor is not None:
+        # torch.export takes what holds of its example's sizes for a rule: where one has a window of
+        # attention alone, all pixels would be of one window. Of this one no two numbers agree, and
+        # nothing is computed on it.
+        images = images.new_zeros(3, images.size(1), 17 * size_divisor, 31 * size_divisor)
         for dim, name in ((2, "height"), (3, "width")):
             sizes[dim] = size_divisor * torch.export.Dim(name, min=2)
     try:
@@ -170,15 +173,30 @@ _NOT_ANY_SIZE = (
 )
 
 
+def _require_logits(logits: Tensor, images: Tensor, metadata: Mapping[str, str] | None) -> None:
+    if logits.dim() != 4 or logits.shape[2:] != images.shape[2:]:
+        raise ValueError(
+            f"export_segmentor: model must give logits of the images' size {list(images.shape[2:])}"
+            f", got {list(logits.shape)}"
+        )
+    if not logits.isfinite().all():
+        raise ValueError(
+            "export_segmentor: model must give finite logits, got NaN or infinite ones, as after "
+            "training that diverged"
+        )
+    if metadata and "classes" in metadata:
+        names = metadata["classes"].split("\n")
+        if len(names) != logits.size(1):
+            raise ValueError(
+                f"export_segmentor: metadata must name the {logits.size(1)} classes of the model's "
+                f"logits, got {len(names)} names"
+            )
+
+
 def _difference(
     written: Callable[..., Tensor], model: nn.Module, images: Tensor, path: str | os.PathLike[str]
 ) -> float:
     expected = model(images)
-    if expected.shape[2:] != images.shape[2:]:
-        raise ValueError(
-            f"export_segmentor: model must give logits of the images' size {list(images.shape[2:])}"
-            f", got {list(expected.shape)}"
-        )
     try:
         difference = (written(images) - expected).abs().max() / expected.abs().max()
     except RuntimeError as error:
@@ -214,10 +232,12 @@ def image_metadata(
     Raises:
         ValueError: for an argument that is none of these, or lengths that differ.
     """
-    if len(palette) != len(classes) or any(len(colour) != 3 for colour in palette):
+    if len(palette) != len(classes) or any(
+        len(colour) != 3 or not all(0 <= x <= 255 for x in colour) for colour in palette
+    ):
         raise ValueError(
-            f"image_metadata: palette must have three numbers for each of {len(classes)} classes, "
-            f"got {palette}"
+            f"image_metadata: palette must have three numbers in 0..255 for each of {len(classes)} "
+            f"classes, got {palette}"
         )
     if len(mean) != 3 or len(std) != 3 or not all(x > 0 for x in std):
         raise ValueError(

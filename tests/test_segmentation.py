@@ -80,6 +80,22 @@ def test_a_file_takes_images_of_any_number_and_size(exported, suffix):
         assert torch.equal(written(images), model(images))
 
 
+@pytest.mark.parametrize("suffix", ["pt", "pt2"])
+def test_a_file_refuses_images_that_it_was_not_made_for(exported, suffix):
+    written, _ = deploy.load(exported[1] / f"segmentor.{suffix}")
+    for images in (
+        torch.randn(1, 4, 64, 96),
+        torch.randn(3, 64, 96),
+        torch.ones(1, 3, 64, 96).long(),
+    ):
+        with pytest.raises(ValueError, match=r"takes float32 images \[N, 3, H, W\] with H a mul"):
+            written(images)
+    if suffix == "pt2":
+        for shape in ((1, 3, 64, 95), (1, 3, 32, 96)):
+            with pytest.raises(ValueError, match=r"W a multiple of 32, at least 64, got \[1, 3, "):
+                written(torch.randn(shape))
+
+
 def test_a_network_of_one_size_says_so(tmp_path):
     path = tmp_path / "segmentor.pt"
     example = torch.randn(1, 3, 64, 96)
@@ -87,7 +103,11 @@ def test_a_network_of_one_size_says_so(tmp_path):
         export_segmentor(OfOneSize(), example, path)
     assert list(tmp_path.iterdir()) == []
     export_segmentor(OfOneSize(), example, path, any_size=False)
-    assert deploy.load(path)[1]["input_size"] == "64,96"
+    written, texts = deploy.load(path)
+    assert texts["input_size"] == "64,96"
+    assert written(example).shape == (1, 3, 64, 96)
+    with pytest.raises(ValueError, match=r"with H 64 and W 96, got \[1, 3, 96, 64\]"):
+        written(torch.randn(1, 3, 96, 64))
 
 
 @pytest.mark.parametrize(
@@ -104,24 +124,32 @@ def test_a_bad_export_is_an_error(tmp_path, name, shape, message):
         export_segmentor(Segmentor(), torch.randn(shape), tmp_path / name)
 
 
-def test_shifted_windows_are_for_torchscript(tmp_path):
-    model = Segmentor()
-    model.windows = type("ShiftWindowMSA", (nn.Identity,), {})()
-    with pytest.raises(ValueError, match=r"path must end in \.pt for .*\(Swin\).*got .*a\.pt2"):
-        export_segmentor(model, torch.randn(1, 3, 64, 96), tmp_path / "a.pt2")
+def test_a_divisor_of_none_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="size_divisor must be at least 1, got 0"):
+        export_segmentor(Segmentor(), torch.randn(1, 3, 64, 96), tmp_path / "a.pt", size_divisor=0)
 
 
-def test_logits_of_another_size_are_an_error(tmp_path):
+def test_logits_that_label_no_pixels_are_an_error(tmp_path):
+    example, path = torch.randn(1, 3, 64, 96), tmp_path / "a.pt"
     with pytest.raises(
         ValueError, match=r"logits of the images' size \[64, 96\].*\[2, 8, 16, 24\]"
     ):
-        export_segmentor(Segmentor().down, torch.randn(1, 3, 64, 96), tmp_path / "a.pt")
+        export_segmentor(Segmentor().down, example, path)
+    two_classes = image_metadata(CLASSES[:2], PALETTE[:2], mean=[0, 0, 0], std=[1, 1, 1])
+    with pytest.raises(ValueError, match=r"must name the 3 classes of .* logits, got 2 names"):
+        export_segmentor(Segmentor(), example, path, two_classes)
+    diverged = Segmentor()
+    diverged.down[1].weight.data[0] = torch.nan
+    with pytest.raises(ValueError, match="must give finite logits, got NaN"):
+        export_segmentor(diverged, example, path)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (dict(palette=PALETTE[:2]), "palette must have three numbers for each of 3 classes"),
+        (dict(palette=PALETTE[:2]), "palette must have three numbers in 0..255 for each of 3"),
+        (dict(palette=[*PALETTE[:2], [0, 256, 0]]), r"in 0..255 for each .* \[0, 256, 0\]"),
         (dict(mean=[1.0]), r"mean and std must have three numbers, std > 0, got \[1.0\]"),
         (dict(std=[1, 0, 1]), "std > 0"),
         (dict(channels="GRAY"), "channels must be RGB or BGR, got GRAY"),

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         nargs=2,
         type=int,
         metavar=("H", "W"),
-        help="export for images of this size alone, as windowed transformers (Swin) need it",
+        help="export for images of this size alone, where a network allows no other",
     )
     command_line.add_work_dir_argument(parser, "the exported file")
     args = parser.parse_args(arguments)
@@ -56,8 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         texts = segmentation.image_metadata(
             meta["classes"],
             meta["palette"],
-            mean=pixels.mean,
-            std=pixels.std,
+            mean=pixels.get("mean") or [0.0] * 3,
+            std=pixels.get("std") or [1.0] * 3,
             # Files are read as BGR.
             channels="RGB" if pixels.get("bgr_to_rgb") else "BGR",
         )

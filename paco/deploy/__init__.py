@@ -10,7 +10,7 @@ else.
 """
 
 from .classifier import export_classifier
-from .files import Classifier, load
+from .files import Classifier, Segmentor, load
 from .training_step import export_training_step
 
-__all__ = ["Classifier", "export_classifier", "export_training_step", "load"]
+__all__ = ["Classifier", "Segmentor", "export_classifier", "export_training_step", "load"]

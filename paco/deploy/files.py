@@ -68,6 +68,51 @@ class Classifier:
         return images.contiguous()
 
 
+class Segmentor:
+    """A segmentor from a file, which takes images of the file's channels and sizes alone.
+
+    At any other size the file's code gives labels too, and wrong ones.
+
+    Args:
+        model: contiguous images to logits.
+        texts: those of the file.
+
+    Attributes:
+        model: what it was made of; for a .pt file a ``torch.jit.ScriptModule``.
+        size: [H, W], if the file takes no other, else None.
+        size_divisor: otherwise heights and widths are multiples of it, two of it at least.
+    """
+
+    def __init__(self, model: Callable[..., Any], texts: Mapping[str, str]) -> None:
+        self.model = model
+        self.channels = int(texts["input_channels"])
+        size = texts["input_size"]
+        self.size = None if size == "any" else [int(n) for n in size.split(",")]
+        self.size_divisor = int(texts["size_divisor"])
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Logits [N, C, H, W] of images [N, C_in, H, W], or a ValueError for images of others."""
+        if self.size is not None:
+            height, width = map(str, self.size)
+            fits = list(images.shape[2:]) == self.size
+        else:
+            height = width = f"a multiple of {self.size_divisor}, at least {2 * self.size_divisor}"
+            fits = all(
+                n % self.size_divisor == 0 and n >= 2 * self.size_divisor for n in images.shape[2:]
+            )
+        if (
+            images.dim() != 4
+            or images.size(1) != self.channels
+            or not fits
+            or images.dtype != torch.float32
+        ):
+            raise ValueError(
+                f"the segmentor takes float32 images [N, {self.channels}, H, W] with H {height} "
+                f"and W {width}, got {list(images.shape)} of {name_of(images.dtype)}"
+            )
+        return self.model(images.contiguous())
+
+
 def load(
     path: str | os.PathLike[str], device: str | torch.device = "cpu"
 ) -> tuple[Any, dict[str, str]]:
@@ -79,8 +124,8 @@ def load(
             for, ONNX runs on the CPU.
 
     Returns:
-        A :class:`Classifier`, or a training step as a ``torch.jit.ScriptModule``, and the texts
-        kept in the file.
+        A :class:`Classifier`, a :class:`Segmentor`, or a training step as a
+        ``torch.jit.ScriptModule``, and the texts kept in the file.
 
     Raises:
         ValueError: for a .pt or .pt2 file that is damaged, or another kind of file.
@@ -103,7 +148,10 @@ def load(
             return tuple(map(torch.from_numpy, session.run(None, {name: x.numpy(force=True)})))
     else:
         model, texts = load_torchscript(path, device)
-    return (Classifier(model, texts) if "input_shape" in texts else model), texts
+    for name, kind in (("input_shape", Classifier), ("input_size", Segmentor)):
+        if name in texts:
+            return kind(model, texts), texts
+    return model, texts
 
 
 def _require_sound(path: str | os.PathLike[str]) -> None:

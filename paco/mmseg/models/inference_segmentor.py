@@ -5,21 +5,11 @@ from mmseg.models.segmentors import EncoderDecoder
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .shifted_windows import attend
+
 __all__ = ["InferenceSegmentor"]
 
-
-def window_reverse(self: ShiftWindowMSA, windows: Tensor, H: int, W: int) -> Tensor:
-    """Puts the windows of a Swin transformer together without a number of images.
-
-    The toolbox computes that number as a Python integer, which tracing and torch.export both take
-    for a constant: the file would be right for a batch of the exporter's size alone.
-    """
-    size = self.window_size
-    x = windows.view(-1, H // size, W // size, size, size, windows.shape[-1])
-    return x.permute(0, 1, 3, 2, 4, 5).contiguous().view(-1, H, W, windows.shape[-1])
-
-
-ShiftWindowMSA.window_reverse = window_reverse
+ShiftWindowMSA.forward = attend
 
 
 class InferenceSegmentor(nn.Module):

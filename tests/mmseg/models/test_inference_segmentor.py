@@ -14,7 +14,7 @@ def test_a_swin_transformer_is_exported_for_any_size(tmp_path):
     parts = InferenceSegmentor(build(model).eval())
     export_segmentor(parts, torch.randn(1, 3, 64, 96), tmp_path / "segmentor.pt")
     written, texts = deploy.load(tmp_path / "segmentor.pt")
-    assert texts["size_divisor"] == "32"  # it pads as the toolbox computes in Python
+    assert texts["size_divisor"] == "32"  # it pads patches as the toolbox computes in Python
     for shape in ((1, 3, 96, 352), (3, 3, 448, 224)):  # with windows that fit and that do not
         images = torch.randn(shape)
         with torch.no_grad():

@@ -31,6 +31,7 @@ class PaCoEncoderDecoder(EncoderDecoder):
 
     Raises:
         TypeError: For a decode head that has no such features.
+        ValueError: For one of fewer logits than classes, and for a contrast without its loss.
     """
 
     def __init__(self, *, contrast: dict, **kwargs) -> None:
@@ -46,6 +47,11 @@ class PaCoEncoderDecoder(EncoderDecoder):
             raise ValueError(
                 "PaCoEncoderDecoder: decode_head must have a logit for each of its num_classes, "
                 f"{head.num_classes}, got out_channels {head.out_channels}"
+            )
+        if "loss" not in contrast:
+            raise ValueError(
+                "PaCoEncoderDecoder: contrast must have a loss, such as loss=dict("
+                f"type='PixelPaCoLoss', alpha=0.01, temperature=0.07), got {dict(contrast)}"
             )
         settings = {
             "type": "PixelContrast",

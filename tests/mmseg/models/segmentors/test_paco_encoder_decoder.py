@@ -197,6 +197,12 @@ def test_head_without_features_of_pixels_is_an_error():
         build(settings)
 
 
+def test_contrast_without_a_loss_is_an_error():
+    settings = segmentor("FCNHead") | dict(type="PaCoEncoderDecoder", contrast=dict(queue_size=8))
+    with pytest.raises(ValueError, match=r"contrast must have a loss.*got \{'queue_size': 8\}"):
+        build(settings)
+
+
 @pytest.mark.parametrize("name", ["feat_channels", "queue_pixels"])
 def test_sizes_below_one_are_an_error(name):
     with pytest.raises(ValueError, match=f"PixelContrast: {name} must be at least 1, got 0"):
