@@ -75,6 +75,12 @@ class DigitsScenes(BaseSegDataset):
     ) -> None:
         if split not in ("train", "test"):
             raise ValueError(f"DigitsScenes: split must be 'train' or 'test', got {split!r}")
+        if num_scenes < 1:
+            raise ValueError(f"DigitsScenes: num_scenes must be at least 1, got {num_scenes}")
+        if not imbalance_factor >= 1:
+            raise ValueError(
+                f"DigitsScenes: imbalance_factor must be at least 1, got {imbalance_factor}"
+            )
         self.split = split
         self.num_scenes = num_scenes
         self.imbalance_factor = imbalance_factor

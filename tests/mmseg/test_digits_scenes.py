@@ -42,9 +42,17 @@ def test_a_seed_draws_the_same_scenes_again():
     assert not np.array_equal(labels_of(first), labels_of(other))
 
 
-def test_another_split_is_an_error():
-    with pytest.raises(ValueError, match="split must be 'train' or 'test', got 'val'"):
-        DigitsScenes(split="val")
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (dict(split="val"), "split must be 'train' or 'test', got 'val'"),
+        (dict(num_scenes=0), "num_scenes must be at least 1, got 0"),
+        (dict(imbalance_factor=0.5), "imbalance_factor must be at least 1, got 0.5"),
+    ],
+)
+def test_bad_settings_are_an_error(settings, message):
+    with pytest.raises(ValueError, match=f"DigitsScenes: {message}"):
+        DigitsScenes(**settings)
 
 
 def test_class_pixels_of_the_config_are_the_training_set_s(tmp_path):
@@ -81,7 +89,9 @@ def test_tools_train_test_and_export_it(tmp_path, capsys):
     picture = tmp_path / "overlay.png"
     models = [f"{config}:{checkpoint}" for config in (plain, CONFIG)]
     segmentation_overlay.main([str(picture), *models, "--images", "3", "--scale", "2"])
-    assert Image.open(picture).size == (3 * 2 * 48, 4 * 2 * 48)
+    width, height = Image.open(picture).size  # with gaps, captions and a legend
+    assert width == 3 * 2 * 48 + 2 * 4
+    assert height > 4 * (2 * 48 + 20)
     export_segmentor.main([CONFIG, checkpoint, "--work-dir", str(tmp_path)])
     assert "which agree with the model's" in capsys.readouterr().out
     assert (tmp_path / "segmentor.pt").exists()
