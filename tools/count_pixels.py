@@ -28,6 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         settings = cfg.train_dataloader.dataset
         # The labels as they are in the files: before they are cropped, resized or flipped.
         first = [x for x in settings.pipeline if x.type in ("LoadAnnotations", "LoadScene")]
+        if not first:
+            raise ValueError(
+                f"the training pipeline must have a LoadAnnotations, got {list(settings.pipeline)}"
+            )
         dataset = DATASETS.build({**settings, "pipeline": []})
         load = TRANSFORMS.build(dict(type="Compose", transforms=first))
         classes = len(dataset.metainfo["classes"])

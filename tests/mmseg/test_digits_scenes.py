@@ -102,3 +102,9 @@ def test_a_label_that_is_no_class_is_named(tmp_path, monkeypatch):
     with pytest.raises(SystemExit, match=r"count_pixels.py: train_\d+.png has label \d+, which is"):
         count_pixels.main([CONFIG, str(tmp_path / "pixels.txt")])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pipeline_that_reads_no_labels_is_named(tmp_path):
+    options = ["--cfg-options", "train_dataloader.dataset.pipeline=[]"]
+    with pytest.raises(SystemExit, match=r"pipeline must have a LoadAnnotations, got \[\]"):
+        count_pixels.main([CONFIG, str(tmp_path / "pixels.txt"), *options])
