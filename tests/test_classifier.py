@@ -1,7 +1,9 @@
 """paco.Classifier: the C++ class in Python, whatever form an image has."""
 
 import json
+import os
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -157,6 +159,30 @@ def test_the_target_prior_shifts_the_logits(files):
     assert (again.with_target_prior([]).run(images(files))[0] == plain).all()
     with pytest.raises(ValueError, match="target_prior must have a number for each of 4 classes"):
         single.with_target_prior([1.0])
+
+
+def test_loading_takes_no_more_threads_than_it_may(tmp_path):
+    """A model is tried out when it is read."""
+    texts = image_metadata(["a", "b"], mean=[0.0] * 3, std=[1.0] * 3, channels="RGB")
+    model = nn.Sequential(nn.Conv2d(3, 64, 3), nn.Flatten(), nn.Linear(64 * 14 * 14, 2))
+    path = tmp_path / "model.pt"
+    deploy.export_classifier(model, torch.randn(2, 3, 16, 16), path, texts)
+    program = f"""
+import os, paco
+def threads(): return len(os.listdir("/proc/self/task"))
+for count in (1, 2):
+    before = threads()
+    paco.Classifier("{path}", threads=count)
+    print(threads() - before)
+"""
+    output = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"OMP_NUM_THREADS": "2"},
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert output.split() == ["0", "1"]
 
 
 def test_results_stay_when_the_classifier_is_gone(files):

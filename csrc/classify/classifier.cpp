@@ -10,6 +10,7 @@
 
 #include "explain.h"
 #include "model.h"
+#include "network_threads.h"
 #include "opencv.h"
 #include "workers.h"
 
@@ -59,6 +60,7 @@ struct Classifier::Impl {
         threads(options.threads == 0 ? at::get_num_threads()
                                      : at_least_one("options.threads", options.threads)),
         chunk(at_least_one("options.batch_size", options.batch_size)) {
+    const NetworkThreads network(threads);  // which are used when the model is tried out
     model = load_model(path, {options.device, options.dtype, threads, options.features});
     set_target_prior(options.target_prior);
     if (model.on_cpu) {

@@ -1,6 +1,5 @@
 #include "workers.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <c10/core/InferenceMode.h>
 
@@ -13,25 +12,10 @@
 #include <thread>
 
 #include "explain.h"
-
-extern "C" void omp_set_num_threads(int);  // OpenMP's, whose header clang-tidy lacks
+#include "network_threads.h"
 
 namespace paco::classify {
 namespace {
-
-/// PyTorch's threads for what the calling thread computes.
-class NetworkThreads {
- public:
-  explicit NetworkThreads(int threads) : before_(at::get_num_threads()) {
-    omp_set_num_threads(threads);  // at::set_num_threads would be for all threads of the process
-  }
-  ~NetworkThreads() { omp_set_num_threads(before_); }
-  NetworkThreads(const NetworkThreads&) = delete;
-  NetworkThreads& operator=(const NetworkThreads&) = delete;
-
- private:
-  int before_;
-};
 
 /// What an error about an image calls it.
 std::string subject(const Image& image, size_t index, size_t count) {
