@@ -4,7 +4,7 @@ That is OpenCV, static and cut down to resizing and to decoding JPEG, PNG, WebP,
 each by the library's copy in OpenCV's source; without logs and threads of its own. The source is
 the sdist that image_codecs.txt pins. The result is kept in build/image_codecs until the pin or the
 settings change. Needs CMake, Ninja and g++. Without nasm the decoder of JPEG files has no vector
-instructions: the same pixels, several times slower.
+instructions: the same pixels, more slowly.
 """
 
 import hashlib
@@ -57,7 +57,7 @@ def build(python: Path, environment: dict[str, str]) -> Path:
     """A prefix for CMake, and licenses in it; made by the tools on the environment's PATH."""
     assembler = shutil.which("nasm", path=environment["PATH"]) is not None
     if not assembler:
-        print("There is no nasm: this wheel will decode JPEG files several times slower.")
+        print("There is no nasm: this wheel will decode JPEG files more slowly.")
     settings = {**SETTINGS, "ENABLE_LIBJPEG_TURBO_SIMD": "ON" if assembler else "OFF"}
     key = hashlib.sha256((REQUIREMENT.read_text() + json.dumps(settings)).encode()).hexdigest()
     version = re.search(r"==(\S+)", REQUIREMENT.read_text())[1]
