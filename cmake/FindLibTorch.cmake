@@ -17,7 +17,8 @@ find_path(
   DOC "Folder with PyTorch's TorchConfig.cmake")
 
 set(LibTorch_CUDA FALSE)
-set(_libtorch_names c10 torch_cpu)
+# Nobody uses a symbol of libtorch.so, but compiled models (.pt2) load it by its name.
+set(_libtorch_names c10 torch_cpu torch)
 if(Torch_DIR)
   get_filename_component(_libtorch_root "${Torch_DIR}/../../.." ABSOLUTE)
   if(EXISTS "${_libtorch_root}/lib/libtorch_cuda.so")
