@@ -84,6 +84,31 @@ struct AnchorSums {
   at::Tensor positive_rows;  // float64
 };
 
+void check_rows_of_anchors(const Anchors& anchors, int64_t num_rows,
+                           const OptionalTensor& center_logits,
+                           const OptionalTensor& soft_targets) {
+  const auto check = [](const at::Tensor& all_true, const char* message) {
+    check_values("paco_loss_partial", all_true, message);
+  };
+  const auto rows = anchors.index.squeeze(1);
+  check(rows.ge(-1).logical_and_(rows.lt(num_rows)).all(),
+        "anchor_rows must lie in [-1, M), M the rows of features");
+  const auto times =
+      at::zeros({num_rows + 1}, rows.options())
+          .index_add(0, rows.clamp(-1, num_rows - 1).remainder(num_rows + 1), at::ones_like(rows))
+          .narrow(0, 0, num_rows);
+  check(times.le(1).all(), "anchor_rows must name a row once");
+  if (center_logits && !anchors.has_class_share) {
+    const auto expected = at::arange(num_rows, rows.options()).lt(center_logits->size(0));
+    check(times.eq(expected).all(),
+          "center_logits must have one row for each anchor among the first rows of features");
+  }
+  if (soft_targets && !anchors.has_class_share) check_soft_targets(*soft_targets);
+  if (soft_targets && anchors.has_class_share) {
+    check(soft_targets->lt(0).any().logical_not_(), "soft_targets must be >= 0");
+  }
+}
+
 void check_share(const Share& share) {
   const auto in_range = [&](const at::Tensor& values) {
     return values.ge(0).logical_and_(values.lt(share.anchors.num_classes));
@@ -111,24 +136,8 @@ void check_share(const Share& share) {
   }
   check(in_range(share.anchors.labels).all(),
         "anchor_labels must lie in [0, C), C the number of classes");
-  const auto rows = share.anchors.index.squeeze(1);
-  const int64_t num_rows = share.features.size(0);
-  check(rows.ge(-1).logical_and_(rows.lt(num_rows)).all(),
-        "anchor_rows must lie in [-1, M), M the rows of features");
-  const auto times =
-      at::zeros({num_rows + 1}, rows.options())
-          .index_add(0, rows.clamp(-1, num_rows - 1).remainder(num_rows + 1), at::ones_like(rows))
-          .narrow(0, 0, num_rows);
-  check(times.le(1).all(), "anchor_rows must name a row once");
-  if (share.center_logits && !share.anchors.has_class_share) {
-    const auto expected = at::arange(num_rows, rows.options()).lt(share.center_logits->size(0));
-    check(times.eq(expected).all(),
-          "center_logits must have one row for each anchor among the first rows of features");
-  }
-  if (share.soft_targets && !share.anchors.has_class_share) check_soft_targets(*share.soft_targets);
-  if (share.soft_targets && share.anchors.has_class_share) {
-    check(share.soft_targets->lt(0).any().logical_not_(), "soft_targets must be >= 0");
-  }
+  check_rows_of_anchors(share.anchors, share.features.size(0), share.center_logits,
+                        share.soft_targets);
 }
 
 AnchorSums sum_columns(const Share& share, bool features_grad) {
@@ -296,6 +305,19 @@ PaCoLossState paco_loss_forward(const PaCoLossArguments& args, bool features_gra
       finish(sums, anchors.rows, args.anchor_weight, args.options,
              args.center_logits ? args.options.beta : 0, features_grad);
   return {losses.mean().to(dtype), log_partition, pair_weight, anchor_grad};
+}
+
+void check_anchor_rows(const PaCoLossPartialArguments& args) {
+  check_rows_of_anchors(anchors_of(args, args.anchors.scalar_type()), args.features.size(0),
+                        args.center_logits, args.soft_targets);
+}
+
+at::Tensor anchor_of_row(const PaCoLossPartialArguments& args) {
+  const int64_t num_rows = args.features.size(0);
+  const at::Tensor& rows = args.anchor_rows;
+  const auto none = at::full({num_rows + 1}, -1, rows.options());
+  const auto where = rows.masked_fill(rows.lt(0), num_rows);
+  return none.scatter(0, where, at::arange(rows.size(0), rows.options())).narrow(0, 0, num_rows);
 }
 
 PaCoLossRecord paco_loss_partial(const PaCoLossPartialArguments& args, bool features_grad) {

@@ -20,6 +20,7 @@ struct PaCoLossShare {
   const void* anchors = nullptr;           // [A, D]; null where they are the first rows of features
   const int64_t* anchor_labels = nullptr;  // [A]
   const int64_t* anchor_rows = nullptr;    // [A], the row of features that is the anchor, or -1
+  const int64_t* anchor_of_row = nullptr;  // [M], the inverse: for CUDA's backward pass
   // Center logits are those of the anchors that are rows of features, by row, and of all classes;
   // or else those of all anchors, and of a share of the classes.
   bool has_class_share = false;

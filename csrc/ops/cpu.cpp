@@ -92,16 +92,9 @@ PaCoLossCombined combine_cpu(const PaCoLossCombineArguments& args) {
   DensePaCoLoss dense(args);
   const PaCoLossRecords shares = dense.records(args);
   const PaCoLossCombined result = empty_combined(args);
-  const bool wants_grad = shares.has_exp_rows;
   run("paco_loss_combine", [&] {
-    cpu::paco_loss_combine(
-        dense.problem, shares,
-        {.loss = nullptr,
-         .log_partition = result.log_partition.mutable_data_ptr<double>(),
-         .pair_weight = result.pair_weight.mutable_data_ptr(),
-         .anchor_grad = wants_grad ? result.anchor_grad.mutable_data_ptr() : nullptr,
-         .losses = result.losses.mutable_data_ptr<double>()},
-        torch_threads());
+    cpu::paco_loss_combine(dense.problem, shares, output_of(result, args.features_grad()),
+                           torch_threads());
   });
   return result;
 }

@@ -15,6 +15,7 @@
 #include "../kernels/cuda/vmf_logits.h"
 #include "class_mean_update_arguments.h"
 #include "paco_loss_arguments.h"
+#include "paco_loss_partial_arguments.h"
 #include "queue_enqueue_arguments.h"
 #include "vmf_logits_arguments.h"
 
@@ -59,6 +60,54 @@ PaCoLossInputGradients backward_cuda(const PaCoLossBackwardArguments& args) {
   if (!is_supported(dense.problem, tf32)) return composite::paco_loss_backward(args);
 
   const PaCoLossInputGradients result = empty_gradients(args);
+  C10_CUDA_CHECK(cuda::launch_paco_loss_backward(dense.problem, tf32, dense.gradients(args, result),
+                                                 c10::cuda::getCurrentCUDAStream()));
+  return result;
+}
+
+PaCoLossRecord partial_cuda(const PaCoLossPartialArguments& args, bool features_grad) {
+  const c10::cuda::CUDAGuard guard(args.anchors.device());
+  const bool tf32 = allow_tf32();
+  const DensePaCoLoss dense(args);
+  if (!is_supported(dense.problem, tf32)) return composite::paco_loss_partial(args, features_grad);
+  // The kernels check labels on the way.
+  composite::check_anchor_rows(args);
+
+  cuda::ForwardPlan plan{};
+  C10_CUDA_CHECK(cuda::plan_paco_loss_forward(dense.problem, tf32, features_grad, plan));
+  const auto scratch = at::empty({plan.scratch_bytes}, args.anchors.options().dtype(at::kByte));
+  const PaCoLossRecord record = empty_record(args, features_grad);
+  void* const sums = record.sums.mutable_data_ptr();
+  C10_CUDA_CHECK(cuda::launch_paco_loss_partial(dense.problem, tf32, plan,
+                                                scratch.mutable_data_ptr(),
+                                                {.sums = static_cast<PaCoLossSums*>(sums),
+                                                 .rows = record.rows.mutable_data_ptr(),
+                                                 .num_shares = 1,
+                                                 .has_exp_rows = features_grad},
+                                                c10::cuda::getCurrentCUDAStream()));
+  return record;
+}
+
+PaCoLossCombined combine_cuda(const PaCoLossCombineArguments& args) {
+  const c10::cuda::CUDAGuard guard(args.anchors.device());
+  DensePaCoLoss dense(args);
+  if (!is_supported(dense.problem, allow_tf32())) return composite::paco_loss_combine(args);
+  const PaCoLossCombined result = empty_combined(args);
+  C10_CUDA_CHECK(cuda::launch_paco_loss_combine(dense.problem, dense.records(args),
+                                                output_of(result, args.features_grad()),
+                                                c10::cuda::getCurrentCUDAStream()));
+  return result;
+}
+
+PaCoLossInputGradients partial_backward_cuda(const PaCoLossPartialBackwardArguments& args) {
+  const c10::cuda::CUDAGuard guard(args.share.anchors.device());
+  const bool tf32 = allow_tf32();
+  DensePaCoLoss dense(args.share);
+  if (!is_supported(dense.problem, tf32)) return composite::paco_loss_partial_backward(args);
+
+  const auto anchor_of_row = composite::anchor_of_row(args.share);
+  dense.problem.share.anchor_of_row = anchor_of_row.const_data_ptr<int64_t>();
+  const PaCoLossInputGradients result = empty_partial_gradients(args);
   C10_CUDA_CHECK(cuda::launch_paco_loss_backward(dense.problem, tf32, dense.gradients(args, result),
                                                  c10::cuda::getCurrentCUDAStream()));
   return result;
@@ -117,6 +166,10 @@ void class_mean_update_cuda(const ClassMeanUpdateArguments& args) {
 TORCH_LIBRARY_IMPL(paco, CUDA, m) {
   m.impl("paco_loss_forward", TORCH_FN(paco::forward_adaptor<paco::forward_cuda>));
   m.impl("paco_loss_backward", TORCH_FN(paco::backward_adaptor<paco::backward_cuda>));
+  m.impl("paco_loss_partial", TORCH_FN(paco::partial_adaptor<paco::partial_cuda>));
+  m.impl("paco_loss_combine", TORCH_FN(paco::combine_adaptor<paco::combine_cuda>));
+  m.impl("paco_loss_partial_backward",
+         TORCH_FN(paco::partial_backward_adaptor<paco::partial_backward_cuda>));
   m.impl("queue_enqueue_", TORCH_FN(paco::queue_enqueue_adaptor<paco::enqueue_cuda>));
   m.impl("vmf_logits_forward", TORCH_FN(paco::vmf_forward_adaptor<paco::vmf_forward_cuda>));
   m.impl("class_mean_update_",

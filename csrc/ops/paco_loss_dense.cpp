@@ -70,6 +70,14 @@ PaCoLossOutput output_of(const PaCoLossState& state) {
           .anchor_grad = written_or_null(state.anchor_grad)};
 }
 
+PaCoLossOutput output_of(const PaCoLossCombined& result, bool features_grad) {
+  return {.loss = nullptr,
+          .log_partition = result.log_partition.mutable_data_ptr<double>(),
+          .pair_weight = result.pair_weight.mutable_data_ptr(),
+          .anchor_grad = features_grad ? result.anchor_grad.mutable_data_ptr() : nullptr,
+          .losses = result.losses.mutable_data_ptr<double>()};
+}
+
 DensePaCoLoss::DensePaCoLoss(const PaCoLossArguments& args) : problem{} {
   set_anchors(args.features, args.labels, args.center_logits, args.anchor_weight, args.class_counts,
               args.options, args.soft_targets);

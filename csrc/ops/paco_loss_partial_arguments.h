@@ -73,6 +73,9 @@ PaCoLossRecord empty_record(const PaCoLossPartialArguments& args, bool features_
 PaCoLossCombined empty_combined(const PaCoLossCombineArguments& args);
 PaCoLossInputGradients empty_partial_gradients(const PaCoLossPartialBackwardArguments& args);
 
+// Where a combination is written.
+PaCoLossOutput output_of(const PaCoLossCombined& result, bool features_grad);
+
 using PaCoLossPartial = PaCoLossRecord(const PaCoLossPartialArguments& args, bool features_grad);
 using PaCoLossCombine = PaCoLossCombined(const PaCoLossCombineArguments& args);
 using PaCoLossPartialBackward =

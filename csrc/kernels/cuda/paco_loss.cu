@@ -16,17 +16,34 @@ __global__ void __launch_bounds__(kAnchorThreads, 4)  // 64 registers; left alon
   finish_anchors<Logit, Element>(context, problem, scratch, output);
 }
 
+template <typename Logit, typename Element>
+__global__ void __launch_bounds__(kAnchorThreads, 4)
+    record_anchors_kernel(const DeviceProblem problem, const ForwardScratch scratch,
+                          const GatheredAnchors source, const PaCoLossRecords record) {
+  DeviceContext<kAnchorThreads> context;
+  record_anchors<Logit, Element>(context, problem, scratch, source, record);
+}
+
+template <typename Element>
+__global__ void __launch_bounds__(kAnchorThreads)
+    combine_anchors_kernel(const DeviceProblem problem, const PaCoLossRecords records,
+                           const PaCoLossOutput output) {
+  DeviceContext<kAnchorThreads> context;
+  combine_anchors<Element>(context, problem, records, output);
+}
+
 __global__ void __launch_bounds__(kAnchorThreads)
     average_anchors_kernel(const float* anchor_loss, int64_t num_anchors, float* loss) {
   DeviceContext<kAnchorThreads> context;
   average_anchors(context, anchor_loss, num_anchors, loss);
 }
 
-template <typename Logit>
+template <typename Logit, typename Source>
 __global__ void __launch_bounds__(kAnchorThreads)
-    center_gradient_kernel(const DeviceProblem problem, const PaCoLossGradients gradients) {
+    center_gradient_kernel(const DeviceProblem problem, const PaCoLossGradients gradients,
+                           const Source source) {
   DeviceContext<kAnchorThreads> context;
-  center_gradient<Logit>(context, problem, gradients);
+  center_gradient<Logit>(context, problem, gradients, source);
 }
 
 // Calls `body` with the pair kernels for the features of the problem.
@@ -44,36 +61,38 @@ cudaError_t with_pair_kernels(ElementType type, bool tf32, const Body& body) {
   }
 }
 
-using AnchorKernel = void (*)(DeviceProblem, ForwardScratch, PaCoLossOutput);
+template <typename T>
+struct TypeTag {
+  using Type = T;
+};
 
-template <typename Element>
-AnchorKernel anchor_kernel(ElementType center_type) {
-  return center_type == ElementType::kFloat32 ? finish_anchors_kernel<float, Element>
-                                              : finish_anchors_kernel<Element, Element>;
-}
-
-AnchorKernel anchor_kernel(const PaCoLossProblem& problem) {
+// Calls `body` with the type of the features, which is not double.
+template <typename Body>
+void with_element(const PaCoLossProblem& problem, const Body& body) {
   switch (problem.type) {
     case ElementType::kFloat16:
-      return anchor_kernel<Float16>(problem.center_type);
+      return body(TypeTag<Float16>{});
     case ElementType::kBFloat16:
-      return anchor_kernel<BFloat16>(problem.center_type);
+      return body(TypeTag<BFloat16>{});
     default:
-      return anchor_kernel<float>(problem.center_type);
+      return body(TypeTag<float>{});
   }
 }
 
-using CenterKernel = void (*)(DeviceProblem, PaCoLossGradients);
+// Calls `body` with the types of center logits and features.
+template <typename Body>
+void with_logit_and_element(const PaCoLossProblem& problem, const Body& body) {
+  with_element(problem, [&](auto element) {
+    if (problem.center_type == ElementType::kFloat32) return body(TypeTag<float>{}, element);
+    body(element, element);
+  });
+}
 
-CenterKernel center_kernel(const PaCoLossProblem& problem) {
-  switch (problem.center_type) {
-    case ElementType::kFloat16:
-      return center_gradient_kernel<Float16>;
-    case ElementType::kBFloat16:
-      return center_gradient_kernel<BFloat16>;
-    default:
-      return center_gradient_kernel<float>;
-  }
+// The weight of the centers is 0 without any in one process; here they are in the records.
+DeviceProblem combine_problem(const PaCoLossProblem& problem) {
+  DeviceProblem result(problem);
+  result.beta = static_cast<float>(problem.beta);
+  return result;
 }
 
 }  // namespace
@@ -111,11 +130,41 @@ cudaError_t launch_paco_loss_forward(const PaCoLossProblem& problem, bool tf32,
   PACO_RETURN_IF_ERROR(with_pair_kernels(problem.type, tf32, [&](auto kernels) {
     return kernels.stream_columns(problem, scratch, stream);
   }));
-  anchor_kernel(problem)<<<static_cast<unsigned>(problem.num_anchors), kAnchorThreads,
-                           sizeof(AnchorMemory), stream>>>(DeviceProblem(problem), scratch, output);
+  with_logit_and_element(problem, [&](auto logit, auto element) {
+    finish_anchors_kernel<typename decltype(logit)::Type, typename decltype(element)::Type>
+        <<<static_cast<unsigned>(problem.num_anchors), kAnchorThreads, sizeof(AnchorMemory),
+           stream>>>(DeviceProblem(problem), scratch, output);
+  });
   PACO_RETURN_IF_ERROR(cudaGetLastError());
   average_anchors_kernel<<<1, kAnchorThreads, sizeof(AnchorMemory), stream>>>(
       scratch.anchor_loss, problem.num_anchors, static_cast<float*>(output.loss));
+  return cudaGetLastError();
+}
+
+cudaError_t launch_paco_loss_partial(const PaCoLossProblem& problem, bool tf32,
+                                     const ForwardPlan& plan, void* scratch_memory,
+                                     const PaCoLossRecords& record, cudaStream_t stream) {
+  const ForwardScratch scratch(scratch_memory, plan.num_shares, problem.num_anchors, problem.dim,
+                               record.has_exp_rows);
+  PACO_RETURN_IF_ERROR(with_pair_kernels(problem.type, tf32, [&](auto kernels) {
+    return kernels.stream_columns(problem, scratch, stream);
+  }));
+  with_logit_and_element(problem, [&](auto logit, auto element) {
+    record_anchors_kernel<typename decltype(logit)::Type, typename decltype(element)::Type>
+        <<<static_cast<unsigned>(problem.num_anchors), kAnchorThreads, sizeof(AnchorMemory),
+           stream>>>(DeviceProblem(problem), scratch, GatheredAnchors(problem), record);
+  });
+  return cudaGetLastError();
+}
+
+cudaError_t launch_paco_loss_combine(const PaCoLossProblem& problem, const PaCoLossRecords& shares,
+                                     const PaCoLossOutput& output, cudaStream_t stream) {
+  if (problem.num_anchors == 0) return cudaSuccess;  // one of several processes may have none
+  with_element(problem, [&](auto element) {
+    combine_anchors_kernel<typename decltype(element)::Type>
+        <<<static_cast<unsigned>(problem.num_anchors), kAnchorThreads, sizeof(AnchorMemory),
+           stream>>>(combine_problem(problem), shares, output);
+  });
   return cudaGetLastError();
 }
 
@@ -126,13 +175,19 @@ cudaError_t launch_paco_loss_backward(const PaCoLossProblem& problem, bool tf32,
       return kernels.feature_gradient(problem, gradients, stream);
     }));
   }
-  if (gradients.grad_center_logits != nullptr) {
-    const dim3 grid(static_cast<unsigned>(problem.num_anchors),
-                    static_cast<unsigned>(divide_up(problem.num_classes, kCenterStep)));
-    center_kernel(problem)<<<grid, kAnchorThreads, 0, stream>>>(DeviceProblem(problem), gradients);
-    PACO_RETURN_IF_ERROR(cudaGetLastError());
-  }
-  return cudaSuccess;
+  if (gradients.grad_center_logits == nullptr) return cudaSuccess;
+  const dim3 grid(static_cast<unsigned>(problem.num_anchors),
+                  static_cast<unsigned>(divide_up(problem.num_classes, kCenterStep)));
+  return with_source(problem, [&](auto source) {
+    using Source = decltype(source);
+    const auto kernel =
+        problem.center_type == ElementType::kFloat16    ? center_gradient_kernel<Float16, Source>
+        : problem.center_type == ElementType::kBFloat16 ? center_gradient_kernel<BFloat16, Source>
+                                                        : center_gradient_kernel<float, Source>;
+    kernel<<<grid, kAnchorThreads, 0, stream>>>(backward_problem(problem, gradients), gradients,
+                                                source);
+    return cudaGetLastError();
+  });
 }
 
 }  // namespace paco::cuda

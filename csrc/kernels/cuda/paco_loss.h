@@ -29,6 +29,16 @@ cudaError_t launch_paco_loss_forward(const PaCoLossProblem& problem, bool tf32,
                                      const ForwardPlan& plan, void* scratch,
                                      const PaCoLossOutput& output, cudaStream_t stream);
 
+// The two halves of the forward pass for one of several processes: the record of its columns, of
+// the same plan and scratch, and its anchors from the records of all. The problem of the latter is
+// that of cpu/paco_loss.h; losses are written, the loss is not.
+cudaError_t launch_paco_loss_partial(const PaCoLossProblem& problem, bool tf32,
+                                     const ForwardPlan& plan, void* scratch,
+                                     const PaCoLossRecords& record, cudaStream_t stream);
+cudaError_t launch_paco_loss_combine(const PaCoLossProblem& problem, const PaCoLossRecords& shares,
+                                     const PaCoLossOutput& output, cudaStream_t stream);
+
+// The backward pass of one process, or of one of several.
 cudaError_t launch_paco_loss_backward(const PaCoLossProblem& problem, bool tf32,
                                       const PaCoLossGradients& gradients, cudaStream_t stream);
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "../../integers.h"
+#include "anchor_source.h"
 #include "forward_scratch.h"
 #include "pair_tiles.h"
 #include "problem.h"
@@ -21,9 +22,9 @@ PACO_HOST_DEVICE constexpr int class_memory_bytes(int dim) {
 // kPairRows anchors of a block only the first of each class adds up S, so a column is added once a
 // block, however many anchors share its class. The warp that has an anchor is the only one to touch
 // its sums.
-template <typename Element, typename Context>
+template <typename Element, typename Source, typename Context>
 PACO_DEVICE void sum_classes(Context& context, const DeviceProblem& problem,
-                             const ForwardScratch& scratch) {
+                             const ForwardScratch& scratch, const Source& source) {
   constexpr int kStep = 128;  // columns that a warp looks at together, four a lane
   const int lane = context.lane();
   const auto* const features = static_cast<const Element*>(problem.features);
@@ -38,7 +39,7 @@ PACO_DEVICE void sum_classes(Context& context, const DeviceProblem& problem,
   auto* const counts = reinterpret_cast<int*>(anchor_labels + kPairRows);
   auto* const sums = reinterpret_cast<float*>(counts + kPairRows);
   for (int i = context.thread(); i < kPairRows; i += context.num_threads()) {
-    anchor_labels[i] = i < num_block_anchors ? problem.labels[first_anchor + i] : -1;
+    anchor_labels[i] = i < num_block_anchors ? source.label(problem, first_anchor + i) : -1;
     counts[i] = 0;
   }
   for (int i = context.thread(); i < kPairRows * dim; i += context.num_threads()) sums[i] = 0;
@@ -63,7 +64,8 @@ PACO_DEVICE void sum_classes(Context& context, const DeviceProblem& problem,
   };
 
   const auto in_range = [&](int64_t label) {
-    return label >= 0 && (problem.num_classes == 0 || label < problem.num_classes);
+    const int64_t range = source.label_range(problem);
+    return label >= 0 && (range == 0 || label < range);
   };
   bool labels_in_range = true;
   bool queue_labels_in_range = true;
@@ -134,6 +136,12 @@ PACO_DEVICE void sum_classes(Context& context, const DeviceProblem& problem,
   context.check(labels_in_range, "paco: labels must lie in [0, C), C the number of classes");
   context.check(queue_labels_in_range,
                 "paco: queue_labels must lie in [0, C), C the number of classes");
+  if constexpr (Source::kGathered) {
+    if (context.thread() < num_block_anchors) {
+      context.check(in_range(anchor_labels[context.thread()]),
+                    "paco: anchor_labels must lie in [0, C), C the number of classes");
+    }
+  }
   if (problem.num_valid != nullptr) {
     context.check(*problem.num_valid >= 0 && *problem.num_valid <= problem.queue_rows,
                   "paco: num_valid must lie in [0, K], K the rows of queue");

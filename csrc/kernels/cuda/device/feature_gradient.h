@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "../../integers.h"
+#include "anchor_source.h"
 #include "pair_tiles.h"
 #include "pair_weights.h"
 #include "problem.h"
@@ -11,8 +12,8 @@
 
 namespace paco::cuda {
 
-// The largest weight of an anchor, the same on every thread; 1 where none is above 0. `board` is
-// that of reduce_block.
+// The largest size of an anchor's weight, the same on every thread; 1 where none is above 0.
+// `board` is that of reduce_block.
 template <typename Context>
 PACO_DEVICE float largest_anchor_weight(Context& context, const DeviceProblem& problem,
                                         float* board) {
@@ -20,7 +21,7 @@ PACO_DEVICE float largest_anchor_weight(Context& context, const DeviceProblem& p
   if (weights == nullptr) return 1;
   float largest[1] = {0};
   for (int64_t i = context.thread(); i < problem.num_anchors; i += context.num_threads()) {
-    largest[0] = fmaxf(largest[0], weights[i]);
+    largest[0] = fmaxf(largest[0], fabsf(weights[i]));
   }
   reduce_block<Maximum>(context, largest, board);
   return largest[0] > 0 ? largest[0] : 1.0f;
@@ -48,15 +49,16 @@ struct GradientMemory : PairMemory<Product, kDim> {
 };
 
 // dl/dz_j = sum over anchors i of (dl/dp_ij) z_i / T, and for an anchor its own row on top.
-template <typename Product, int kDim, typename Weights, typename Context>
+template <typename Product, int kDim, typename Weights, typename Source, typename Context>
 PACO_DEVICE void feature_gradient(Context& context, const DeviceProblem& problem,
-                                  const PaCoLossGradients& gradients, const Weights& weights) {
+                                  const PaCoLossGradients& gradients, const Weights& weights,
+                                  const Source& source) {
   using Element = typename Product::Element;
   constexpr int kColumns = Product::kColumns;
   const GradientMemory<Product, kDim> memory{{context.shared_memory()}};
   const int lane = context.lane();
   const auto features = feature_rows<Element>(problem, problem.num_rows);
-  const auto anchors = feature_rows<Element>(problem, problem.num_anchors);
+  const auto anchors = source.template rows<Element>(problem);
   const auto* const log_partition = gradients.log_partition;
   const auto* const pair_weights = static_cast<const float*>(gradients.pair_weight);
   const auto* const anchor_grad = static_cast<const float*>(gradients.anchor_grad);
@@ -75,12 +77,14 @@ PACO_DEVICE void feature_gradient(Context& context, const DeviceProblem& problem
   }
 
   int64_t row[2];
+  typename Source::Index anchor_of_row[2];
   int64_t row_label[2];
   ColumnWeights row_weights[2];
   PACO_UNROLL
   for (int r = 0; r < 2; ++r) {
     row[r] = first_row + context.warp() * kWarpRows + lane / 4 + 8 * r;
     row_label[r] = row[r] < features.num_rows ? problem.labels[row[r]] : -1;
+    anchor_of_row[r] = source.anchor_of(problem, row[r]);
     if constexpr (Weights::kGiven) {
       row_weights[r] = column_weights(weights, problem, row_label[r]);
     }
@@ -107,13 +111,13 @@ PACO_DEVICE void feature_gradient(Context& context, const DeviceProblem& problem
         if (pair_weight != 0) {
           column.pair_scale = weight * gamma;
           // Pairs without gamma are not in L, and exp(p - L) may be beyond any number.
-          if (column.pair_scale > 0) {
+          if (column.pair_scale != 0) {
             const Split log2_partition(log_partition[anchor] * kLog2E);
             column.log2_high = log2_partition.high;
             column.log2_low = log2_partition.low;
           }
           column.positive_scale = weight * (alpha / pair_weight);
-          column.label = problem.labels[anchor];
+          column.label = source.label(problem, anchor);
         }
       }
       memory.anchors(tile)[i] = column;
@@ -141,21 +145,21 @@ PACO_DEVICE void feature_gradient(Context& context, const DeviceProblem& problem
           pair *= row_label[r] == anchor.label ? row_weights[r].own : row_weights[r].other;
         }
         if (row_label[r] == anchor.label) pair -= anchor.positive_scale;
-        if (row[r] == first_column + column) pair = 0;
+        if (anchor_of_row[r] == first_column + column) pair = 0;
       }
     }
     Product::template multiply_values<kDim>(context, pairs, memory.columns(tile), gradient);
     context.sync();
   }
 
-  const float upstream = *static_cast<const float*>(gradients.grad_loss) /
-                         (static_cast<float>(problem.num_anchors) * problem.base_temperature);
+  const float upstream = source.upstream(gradients) / source.divisor(problem);
   const float inverse_unit = 1 / unit;
   PACO_UNROLL
   for (int r = 0; r < 2; ++r) {
     if (row[r] >= features.num_rows) continue;
-    const bool is_anchor = row[r] < problem.num_anchors;
-    const float weight = is_anchor ? anchor_scale(problem, pair_weights[row[r]], row[r]) : 0.0f;
+    const int64_t anchor = anchor_of_row[r];
+    const bool is_anchor = anchor >= 0 && anchor < problem.num_anchors;
+    const float weight = is_anchor ? anchor_scale(problem, pair_weights[anchor], anchor) : 0.0f;
     PACO_UNROLL
     for (int slot = 0; slot < slots(kDim); ++slot) {
       const int column = Product::value_column(slot, lane);

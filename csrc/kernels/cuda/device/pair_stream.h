@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "../../integers.h"
+#include "anchor_source.h"
 #include "forward_scratch.h"
 #include "pair_tiles.h"
 #include "pair_weights.h"
@@ -27,9 +28,10 @@ struct StreamMemory : PairMemory<Product, kDim> {
 
 // Running maximum, sum and weighted rows of exp p_ij, for the 64 anchors of the block and its share
 // of the columns: rows of features, then of the queue.
-template <typename Product, int kDim, typename Weights, typename Context>
+template <typename Product, int kDim, typename Weights, typename Source, typename Context>
 PACO_DEVICE void stream_pairs(Context& context, const DeviceProblem& problem,
-                              const ForwardScratch& scratch, const Weights& weights) {
+                              const ForwardScratch& scratch, const Weights& weights,
+                              const Source& source) {
   using Element = typename Product::Element;
   constexpr int kColumns = Product::kColumns;
   constexpr float kWeightUnit = 1 << static_cast<int>(Product::kLog2WeightUnit);
@@ -59,7 +61,7 @@ PACO_DEVICE void stream_pairs(Context& context, const DeviceProblem& problem,
   };
 
   if (begin < end) {
-    load_tile<kDim, kPairRows>(context, memory.rows(), feature_rows<Element>(problem, num_anchors),
+    load_tile<kDim, kPairRows>(context, memory.rows(), source.template rows<Element>(problem),
                                first_anchor);
     load_columns(begin);
     context.commit_copies();
@@ -70,7 +72,15 @@ PACO_DEVICE void stream_pairs(Context& context, const DeviceProblem& problem,
     PACO_UNROLL
     for (int r = 0; r < 2; ++r) {
       const int64_t anchor = first_anchor + context.warp() * kWarpRows + lane / 4 + 8 * r;
-      if (anchor < num_anchors) row_label[r] = static_cast<int>(problem.labels[anchor]);
+      if (anchor < num_anchors) row_label[r] = static_cast<int>(source.label(problem, anchor));
+    }
+  }
+  typename Source::Index row_of_anchor[2] = {-1, -1};  // where anchors are gathered
+  if constexpr (Source::kGathered) {
+    PACO_UNROLL
+    for (int r = 0; r < 2; ++r) {
+      const int64_t anchor = first_anchor + context.warp() * kWarpRows + lane / 4 + 8 * r;
+      if (anchor < num_anchors) row_of_anchor[r] = source.row_of(anchor);
     }
   }
 
@@ -105,13 +115,15 @@ PACO_DEVICE void stream_pairs(Context& context, const DeviceProblem& problem,
         columns, pairs);
 
     // Columns past the end take no part, nor does the pair of an anchor with itself.
-    const bool has_self = !is_queue && first_column < first_anchor + kPairRows &&
-                          first_column + kColumns > first_anchor;
+    const bool has_self =
+        !is_queue && (Source::kGathered || (first_column < first_anchor + kPairRows &&
+                                            first_column + kColumns > first_anchor));
     const bool masked = has_self || num_columns < kColumns;
     PACO_UNROLL
     for (int r = 0; r < 2; ++r) {
       const int row = context.warp() * kWarpRows + lane / 4 + 8 * r;
-      const int64_t self = has_self ? first_anchor + row - first_column : -1;
+      const int64_t own_row = Source::kGathered ? row_of_anchor[r] : first_anchor + row;
+      const int64_t self = has_self ? own_row - first_column : -1;
       float tile_maximum = -INFINITY;
       PACO_UNROLL
       for (int slot = 0; slot < slots(kColumns); ++slot) {

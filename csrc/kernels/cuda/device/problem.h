@@ -15,6 +15,8 @@
 //   sum_classes       in the same launch, by the same shares: sums of the rows of each class
 //   finish_anchors    a block has one anchor
 //   average_anchors   one block
+// Of several processes each has record_anchors in place of the last two, and, with the records of
+// all, combine_anchors: a block has one anchor.
 // Backward pass, a launch for each gradient:
 //   feature_gradient  a block has 64 rows and all anchors
 //   center_gradient   a block has 2048 elements of a row of [A, C]
@@ -83,6 +85,17 @@ struct DeviceProblem {
 };
 // nvcc leaves larger arguments in memory, and spills.
 static_assert(sizeof(DeviceProblem) <= 128);
+
+// The problem of a backward pass: gradients to each loss, where there are any, are the weights of
+// the anchors.
+inline DeviceProblem backward_problem(const PaCoLossProblem& problem,
+                                      const PaCoLossGradients& gradients) {
+  DeviceProblem result(problem);
+  if (gradients.grad_losses != nullptr) {
+    result.anchor_weight = static_cast<const float*>(gradients.grad_losses);
+  }
+  return result;
+}
 
 // The first `count` rows of features.
 template <typename Element>

@@ -55,11 +55,13 @@ HostRun run_forward(const RandomProblem<Product>& problem, bool features_grad = 
   const Grid columns{divide_up(settings.anchors, kPairRows), settings.shares};
   run.add(launch_on_host(columns, kPairThreads, StreamMemory<Product, kDim, Weights>::kBytes,
                          [&](HostContext& context) {
-                           stream_pairs<Product, kDim>(context, arguments, scratch, weights);
+                           stream_pairs<Product, kDim>(context, arguments, scratch, weights,
+                                                       FirstRows{});
                          }));
-  run.add(launch_on_host(
-      columns, kPairThreads, class_memory_bytes(settings.dim),
-      [&](HostContext& context) { sum_classes<Element>(context, arguments, scratch); }));
+  run.add(launch_on_host(columns, kPairThreads, class_memory_bytes(settings.dim),
+                         [&](HostContext& context) {
+                           sum_classes<Element>(context, arguments, scratch, FirstRows{});
+                         }));
   if (!run.violated_check.empty()) return run;  // as on a GPU
   const PaCoLossOutput output{&results.loss, results.log_partition.data(),
                               results.pair_weight.data(),
@@ -89,32 +91,39 @@ void run_backward(const RandomProblem<Product>& problem, HostRun& run, const Wei
                                     grad_features.data(),       results.grad_center_logits.data()};
   run.add(launch_on_host({divide_up(settings.rows, kPairRows), 1}, kPairThreads,
                          GradientMemory<Product, kDim>::kBytes, [&](HostContext& context) {
-                           feature_gradient<Product, kDim>(context, arguments, gradients, weights);
+                           feature_gradient<Product, kDim>(context, arguments, gradients, weights,
+                                                           FirstRows{});
                          }));
   for (const auto value : grad_features) {
     results.grad_features.push_back(HostContext::to_float(value));
   }
   if (!settings.centers) return;
-  run.add(launch_on_host(
-      {settings.anchors, divide_up(settings.classes, kCenterStep)}, kHostAnchorThreads, 0,
-      [&](HostContext& context) { center_gradient<float>(context, arguments, gradients); }));
+  run.add(launch_on_host({settings.anchors, divide_up(settings.classes, kCenterStep)},
+                         kHostAnchorThreads, 0, [&](HostContext& context) {
+                           center_gradient<float>(context, arguments, gradients, FirstRows{});
+                         }));
 }
 
-template <typename Product>
-HostRun run(const RandomProblem<Product>& problem) {
-  const auto passes = [&](auto tile, const auto& weights) {
-    constexpr int kDim = decltype(tile)::value;
-    HostRun result = run_forward<Product, kDim>(problem, /*features_grad=*/true, weights);
-    if (result.violated_check.empty()) run_backward<Product, kDim>(problem, result, weights);
-    return result;
-  };
+// Calls `body` with the tile of a problem, and with the weights of its pairs.
+template <typename Product, typename Body>
+HostRun with_tile_and_weights(const RandomProblem<Product>& problem, const Body& body) {
   const auto both = [&](auto tile) {
-    return problem.settings.balanced ? passes(tile, ClassWeights{problem.class_counts.data()})
-                                     : passes(tile, EqualWeights{});
+    return problem.settings.balanced ? body(tile, ClassWeights{problem.class_counts.data()})
+                                     : body(tile, EqualWeights{});
   };
   if (problem.settings.dim <= 64) return both(std::integral_constant<int, 64>{});
   if (problem.settings.dim <= 128) return both(std::integral_constant<int, 128>{});
   return both(std::integral_constant<int, kMaxDim>{});
+}
+
+template <typename Product>
+HostRun run(const RandomProblem<Product>& problem) {
+  return with_tile_and_weights(problem, [&](auto tile, const auto& weights) {
+    constexpr int kDim = decltype(tile)::value;
+    HostRun result = run_forward<Product, kDim>(problem, /*features_grad=*/true, weights);
+    if (result.violated_check.empty()) run_backward<Product, kDim>(problem, result, weights);
+    return result;
+  });
 }
 
 }  // namespace paco::cuda

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "gathered_on_host.h"
 #include "paco_loss_on_host.h"
 
 namespace paco::cuda {
@@ -52,7 +53,19 @@ class PaCoLossTest : public ::testing::Test {
   void expect_as_defined(const Settings& settings) {
     SCOPED_TRACE("seed " + std::to_string(seed_));
     const auto problem = draw(settings);
-    const HostRun actual = run(problem);
+    expect_as_defined(problem, run(problem));
+  }
+
+  // The same on so many processes, each with some of rows, queue and, perhaps, classes.
+  void expect_processes_to_make_it(const Settings& settings, int64_t processes,
+                                   bool class_share = false) {
+    SCOPED_TRACE("seed " + std::to_string(seed_));
+    const auto problem = draw(settings);
+    expect_as_defined(problem, run_on_processes(problem, processes, class_share));
+  }
+
+  static void expect_as_defined(const RandomProblem<Product>& problem, const HostRun& actual) {
+    const Settings& settings = problem.settings;
     const auto expected = define(problem);
     EXPECT_EQ(actual.violated_check, "");
     EXPECT_EQ(actual.bank_conflicts, 0);
@@ -295,6 +308,80 @@ TYPED_TEST(PaCoLossTest, BadValuesAreReported) {
   auto problem = fresh;
   problem.anchor_weight.back() = -1;
   EXPECT_NE(violation(problem).find("anchor_weight"), std::string::npos);
+}
+
+TYPED_TEST(PaCoLossTest, ProcessesWithSharesOfRowsAndQueue) {
+  this->expect_processes_to_make_it({}, 2);
+  this->expect_processes_to_make_it({.rows = 131, .anchors = 131, .dim = 24, .shares = 3}, 3);
+  this->expect_processes_to_make_it({.queue = 150, .valid = 67, .weighted = true}, 1);
+  this->expect_processes_to_make_it({.dim = 128, .smoothing = 0.2f}, 2);
+  this->expect_processes_to_make_it({.rows = 67, .anchors = 5, .dim = 33, .soft = true}, 2);
+}
+
+TYPED_TEST(PaCoLossTest, ProcessesOfWhichSomeHaveNothing) {
+  this->expect_processes_to_make_it({.rows = 3, .anchors = 2, .queue = 2, .shares = 1}, 4);
+  this->expect_processes_to_make_it({.rows = 1, .anchors = 1, .queue = 0, .shares = 1}, 3);
+}
+
+TYPED_TEST(PaCoLossTest, ProcessesWithSharesOfTheClasses) {
+  this->expect_processes_to_make_it({.classes = 7, .smoothing = 0.2f}, 3, true);
+  this->expect_processes_to_make_it({.classes = 7, .weighted = true, .soft = true}, 2, true);
+  this->expect_processes_to_make_it({.classes = 2500, .queue = 20}, 2, true);
+}
+
+TYPED_TEST(PaCoLossTest, ProcessesAndSettingsOfZero) {
+  this->expect_processes_to_make_it({.classes = 40, .centers = false, .alpha = 1}, 2);
+  this->expect_processes_to_make_it({.alpha = 0}, 2);
+  this->expect_processes_to_make_it({.beta = 0}, 2);
+  this->expect_processes_to_make_it({.gamma = 0}, 2);
+}
+
+TYPED_TEST(PaCoLossTest, ProcessesShareOutBalancedPairs) {
+  this->expect_processes_to_make_it({.rows = 70,
+                                     .anchors = 65,
+                                     .centers = false,
+                                     .valid = 67,
+                                     .alpha = 1,
+                                     .base_temperature = 0.2f,
+                                     .balanced = true},
+                                    3);
+}
+
+// The gradient of a loss that is taken off another is negative.
+TYPED_TEST(PaCoLossTest, ProcessesTakeAGradientOfEitherSign) {
+  auto problem = this->draw({.weighted = true});
+  const HostRun with = run_on_processes(problem, 2, false);
+  problem.upstream = -problem.upstream;
+  const HostRun against = run_on_processes(problem, 2, false);
+  for (size_t i = 0; i < with.results.grad_features.size(); ++i) {
+    EXPECT_EQ(with.results.grad_features[i], -against.results.grad_features[i]);
+  }
+}
+
+TYPED_TEST(PaCoLossTest, ProcessesDoNotHideWhatIsNotFinite) {
+  const auto fresh = this->draw({.rows = 5, .anchors = 3, .queue = 9});
+  for (const float gamma : {0.0f, 1.0f}) {
+    auto problem = fresh;
+    problem.settings.gamma = gamma;
+    HostContext::assign(problem.features[static_cast<size_t>(problem.settings.dim * 4)], kNaN);
+    EXPECT_TRUE(std::isnan(run_on_processes(problem, 2, false).results.loss));
+    problem = fresh;
+    HostContext::assign(problem.queue.back(), kInfinity);
+    EXPECT_TRUE(std::isnan(run_on_processes(problem, 2, false).results.loss));
+    problem = fresh;
+    problem.center_logits[7] = kNaN;
+    EXPECT_TRUE(std::isnan(run_on_processes(problem, 2, true).results.loss));
+  }
+}
+
+TYPED_TEST(PaCoLossTest, ABadLabelOfOneProcessIsReported) {
+  auto problem = this->draw({});
+  problem.labels.back() = 5;
+  EXPECT_NE(run_on_processes(problem, 2, false).violated_check.find(" labels"), std::string::npos);
+  problem = this->draw({.weighted = true});
+  problem.anchor_weight.back() = -1;
+  EXPECT_NE(run_on_processes(problem, 2, false).violated_check.find("anchor_weight"),
+            std::string::npos);
 }
 
 // The derivatives in define() are written out by hand: they must be those of its loss.

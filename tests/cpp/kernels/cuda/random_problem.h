@@ -129,9 +129,11 @@ struct RandomProblem {
     upstream = std::uniform_real_distribution<float>(0.5, 2)(random);
   }
 
-  DeviceProblem arguments() const {
+  DeviceProblem arguments() const { return DeviceProblem(problem()); }
+
+  PaCoLossProblem problem() const {
     const auto nullable = [](const auto& array) { return array.empty() ? nullptr : array.data(); };
-    return DeviceProblem({
+    return {
         .type = ElementType::kFloat32,  // the launches' business, as is the next
         .center_type = ElementType::kFloat32,
         .features = features.data(),
@@ -155,7 +157,7 @@ struct RandomProblem {
         .temperature = settings.temperature,
         .base_temperature = settings.base_temperature,
         .label_smoothing = settings.smoothing,
-    });
+    };
   }
 };
 

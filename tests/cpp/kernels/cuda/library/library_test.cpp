@@ -14,7 +14,8 @@ class CudaLibraryTest : public ::testing::Test {
 };
 
 TEST_F(CudaLibraryTest, OperatorsHaveCudaKernels) {
-  for (const char* name : {"paco_loss_forward", "paco_loss_backward", "queue_enqueue_",
+  for (const char* name : {"paco_loss_forward", "paco_loss_backward", "paco_loss_partial",
+                           "paco_loss_combine", "paco_loss_partial_backward", "queue_enqueue_",
                            "vmf_logits_forward", "class_mean_update_"}) {
     const auto op =
         c10::Dispatcher::singleton().findSchemaOrThrow((std::string("paco::") + name).c_str(), "");

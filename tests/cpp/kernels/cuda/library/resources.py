@@ -55,7 +55,7 @@ def measure(cuobjdump: str, library: str, shared_memory: str) -> tuple[dict, lis
 
 def write_table(path: Path, resources: dict[tuple[str, str], Resources]) -> None:
     lines = [
-        f"{kernel:<65} {arch:<6} {used.registers:>4} {used.shared_memory:>7}\n"
+        f"{kernel:<82} {arch:<6} {used.registers:>4} {used.shared_memory:>7}\n"
         for (kernel, arch), used in sorted(resources.items())
     ]
     path.write_text("".join(lines))

@@ -1,5 +1,5 @@
 // Prints the dynamic shared memory, in bytes, of every kernel whose launch asks for an amount that
-// depends on the product and its tile: a line each, "KERNEL<PRODUCT, DIM, WEIGHTS> BYTES".
+// depends on the product and its tile: a line each, "KERNEL<PRODUCT, DIM, WEIGHTS, SOURCE> BYTES".
 
 #include <paco/kernels/cuda/device/launch_sizes.h>
 
@@ -14,8 +14,10 @@ template <typename Product, int kDim, typename Weights>
 void print_tile(const char* product, const char* weights) {
   using Memory = LaunchMemory<Product, kDim, Weights>;
   const auto print = [&](const char* kernel, int bytes) {
-    std::cout << kernel << '<' << product << ", " << kDim << ", " << weights << "> " << bytes
-              << '\n';
+    for (const char* source : {"FirstRows", "GatheredAnchors"}) {
+      std::cout << kernel << '<' << product << ", " << kDim << ", " << weights << ", " << source
+                << "> " << bytes << '\n';
+    }
   };
   print("stream_columns_kernel", Memory::kStreamColumns);
   print("feature_gradient_kernel", Memory::kFeatureGradient);
