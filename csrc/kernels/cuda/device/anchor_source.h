@@ -10,10 +10,15 @@
 // one process pays nothing for that of several; what the latter add does not lengthen the problem.
 namespace paco::cuda {
 
+// -1 for a row or column beyond the tile. In 32 bits, because registers are scarce.
+template <int kSize>
+PACO_DEVICE int place_in_tile(int64_t place) {
+  return place >= 0 && place < kSize ? static_cast<int>(place) : -1;
+}
+
 // One process: the first rows of features. Center logits have a row for each.
 struct FirstRows {
   static constexpr bool kGathered = false;
-  using Index = int64_t;  // of an anchor or a row
 
   template <typename Element>
   PACO_DEVICE Rows<Element> rows(const DeviceProblem& problem) const {
@@ -24,8 +29,8 @@ struct FirstRows {
   }
   // The row of features that is the anchor, and the anchor that is a row; -1 or beyond the anchors
   // for none.
-  PACO_DEVICE Index row_of(int64_t anchor) const { return anchor; }
-  PACO_DEVICE Index anchor_of(const DeviceProblem&, int64_t row) const { return row; }
+  PACO_DEVICE int64_t row_of(const DeviceProblem&, int64_t anchor) const { return anchor; }
+  PACO_DEVICE int64_t anchor_of(const DeviceProblem&, int64_t row) const { return row; }
   // The row of center logits and soft targets, -1 for none.
   PACO_DEVICE int64_t center_row_of(int64_t anchor) const { return anchor; }
   PACO_DEVICE int64_t first_class() const { return 0; }
@@ -46,7 +51,6 @@ struct FirstRows {
 // loss.
 struct GatheredAnchors {
   static constexpr bool kGathered = true;
-  using Index = int32_t;  // registers are scarce
 
   const void* anchors;
   const int64_t* labels;
@@ -70,9 +74,12 @@ struct GatheredAnchors {
     return {static_cast<const Element*>(anchors), problem.num_anchors, problem.dim};
   }
   PACO_DEVICE int64_t label(const DeviceProblem&, int64_t anchor) const { return labels[anchor]; }
-  PACO_DEVICE Index row_of(int64_t anchor) const { return static_cast<Index>(anchor_rows[anchor]); }
-  PACO_DEVICE Index anchor_of(const DeviceProblem& problem, int64_t row) const {
-    return row < problem.num_rows ? static_cast<Index>(anchor_of_row[row]) : -1;
+  // Both are read where they are needed, not kept: ptxas spills otherwise.
+  PACO_DEVICE int64_t row_of(const DeviceProblem& problem, int64_t anchor) const {
+    return anchor < problem.num_anchors ? anchor_rows[anchor] : -1;
+  }
+  PACO_DEVICE int64_t anchor_of(const DeviceProblem& problem, int64_t row) const {
+    return row < problem.num_rows ? anchor_of_row[row] : -1;
   }
   PACO_DEVICE int64_t center_row_of(int64_t anchor) const {
     return has_class_share ? anchor : anchor_rows[anchor];

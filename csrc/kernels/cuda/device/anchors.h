@@ -130,7 +130,7 @@ PACO_DEVICE AnchorSums sum_anchor(Context& context, const DeviceProblem& problem
   context.sync();
 
   // The class less the anchor itself, where that is a column.
-  const float is_column = source.row_of(anchor) >= 0 ? 1.0f : 0.0f;
+  const float is_column = source.row_of(problem, anchor) >= 0 ? 1.0f : 0.0f;
   float positive_pairs = 0;
   for (int d = thread; d < dim; d += context.num_threads()) {
     float exp_row = 0;

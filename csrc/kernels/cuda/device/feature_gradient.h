@@ -34,6 +34,7 @@ struct AnchorColumn {
   float pair_scale;      // gamma, weighted
   float positive_scale;  // alpha / W_i, weighted
   int64_t label;
+  int own_row;  // the row of the block that is the anchor, which has no pair with itself; or -1
 };
 
 template <typename Product, int kDim>
@@ -76,15 +77,14 @@ PACO_DEVICE void feature_gradient(Context& context, const DeviceProblem& problem
            largest_anchor_weight(context, problem, reinterpret_cast<float*>(memory.anchors(0)));
   }
 
+  const int block_row = context.warp() * kWarpRows + lane / 4;
   int64_t row[2];
-  typename Source::Index anchor_of_row[2];
   int64_t row_label[2];
   ColumnWeights row_weights[2];
   PACO_UNROLL
   for (int r = 0; r < 2; ++r) {
-    row[r] = first_row + context.warp() * kWarpRows + lane / 4 + 8 * r;
+    row[r] = first_row + block_row + 8 * r;
     row_label[r] = row[r] < features.num_rows ? problem.labels[row[r]] : -1;
-    anchor_of_row[r] = source.anchor_of(problem, row[r]);
     if constexpr (Weights::kGiven) {
       row_weights[r] = column_weights(weights, problem, row_label[r]);
     }
@@ -103,9 +103,10 @@ PACO_DEVICE void feature_gradient(Context& context, const DeviceProblem& problem
     }
     context.commit_copies();
     for (int i = context.thread(); i < kColumns; i += context.num_threads()) {
-      AnchorColumn column{INFINITY, 0, 0, 0, -1};
+      AnchorColumn column{INFINITY, 0, 0, 0, -1, -1};
       const int64_t anchor = first_column + i;
       if (anchor < problem.num_anchors) {
+        column.own_row = place_in_tile<kPairRows>(source.row_of(problem, anchor) - first_row);
         const float pair_weight = pair_weights[anchor];
         const float weight = unit * anchor_scale(problem, pair_weight, anchor);
         if (pair_weight != 0) {
@@ -145,7 +146,7 @@ PACO_DEVICE void feature_gradient(Context& context, const DeviceProblem& problem
           pair *= row_label[r] == anchor.label ? row_weights[r].own : row_weights[r].other;
         }
         if (row_label[r] == anchor.label) pair -= anchor.positive_scale;
-        if (anchor_of_row[r] == first_column + column) pair = 0;
+        if (block_row + 8 * r == anchor.own_row) pair = 0;
       }
     }
     Product::template multiply_values<kDim>(context, pairs, memory.columns(tile), gradient);
@@ -157,7 +158,7 @@ PACO_DEVICE void feature_gradient(Context& context, const DeviceProblem& problem
   PACO_UNROLL
   for (int r = 0; r < 2; ++r) {
     if (row[r] >= features.num_rows) continue;
-    const int64_t anchor = anchor_of_row[r];
+    const int64_t anchor = source.anchor_of(problem, row[r]);
     const bool is_anchor = anchor >= 0 && anchor < problem.num_anchors;
     const float weight = is_anchor ? anchor_scale(problem, pair_weights[anchor], anchor) : 0.0f;
     PACO_UNROLL

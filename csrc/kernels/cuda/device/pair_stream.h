@@ -75,14 +75,6 @@ PACO_DEVICE void stream_pairs(Context& context, const DeviceProblem& problem,
       if (anchor < num_anchors) row_label[r] = static_cast<int>(source.label(problem, anchor));
     }
   }
-  typename Source::Index row_of_anchor[2] = {-1, -1};  // where anchors are gathered
-  if constexpr (Source::kGathered) {
-    PACO_UNROLL
-    for (int r = 0; r < 2; ++r) {
-      const int64_t anchor = first_anchor + context.warp() * kWarpRows + lane / 4 + 8 * r;
-      if (anchor < num_anchors) row_of_anchor[r] = source.row_of(anchor);
-    }
-  }
 
   // The lane has two rows. Sums and poisons are over the lane's own columns until the end.
   float maximum[2] = {-INFINITY, -INFINITY};
@@ -121,9 +113,9 @@ PACO_DEVICE void stream_pairs(Context& context, const DeviceProblem& problem,
     const bool masked = has_self || num_columns < kColumns;
     PACO_UNROLL
     for (int r = 0; r < 2; ++r) {
-      const int row = context.warp() * kWarpRows + lane / 4 + 8 * r;
-      const int64_t own_row = Source::kGathered ? row_of_anchor[r] : first_anchor + row;
-      const int64_t self = has_self ? own_row - first_column : -1;
+      const int64_t anchor = first_anchor + context.warp() * kWarpRows + lane / 4 + 8 * r;
+      int self = -1;
+      if (has_self) self = place_in_tile<kColumns>(source.row_of(problem, anchor) - first_column);
       float tile_maximum = -INFINITY;
       PACO_UNROLL
       for (int slot = 0; slot < slots(kColumns); ++slot) {
