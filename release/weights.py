@@ -30,7 +30,10 @@ def main(name: str, checkpoint: str) -> None:
     saved = read_checkpoint(checkpoint)["state_dict"]
     (prior,) = (saved[key] for key in saved if key.endswith("centers.log_prior"))
     state["head.centers.log_prior"] = prior
-    meta = {"dataset_meta": {"classes": compat.class_names(model)}}
+    meta = {
+        "dataset_meta": {"classes": compat.class_names(model)},
+        "class_counts": compat.class_counts(model),
+    }
     weights = WEIGHTS / f"{name}.pth"
     torch.save({"meta": meta, "state_dict": state}, weights)
     export([str(config), str(weights), "--work-dir", str(WEIGHTS)])
