@@ -58,8 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             meta["palette"],
             mean=pixels.get("mean") or [0.0] * 3,
             std=pixels.get("std") or [1.0] * 3,
-            # Files are read as BGR.
-            channels="RGB" if pixels.get("bgr_to_rgb") else "BGR",
+            # Files are read as BGR, and either setting exchanges the first channel and the last.
+            channels="RGB" if pixels.get("bgr_to_rgb") or pixels.get("rgb_to_bgr") else "BGR",
         )
         difference = segmentation.export_segmentor(
             InferenceSegmentor(model.eval()),

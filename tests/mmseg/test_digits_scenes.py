@@ -6,6 +6,7 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS
 from PIL import Image
 
+from paco import deploy
 from paco.mmseg import DigitsScenes
 from paco.tools import count_pixels, export_segmentor, test, train
 from paco.tools.analysis import segmentation_overlay
@@ -95,6 +96,27 @@ def test_tools_train_test_and_export_it(tmp_path, capsys):
     export_segmentor.main([CONFIG, checkpoint, "--work-dir", str(tmp_path)])
     assert "which agree with the model's" in capsys.readouterr().out
     assert (tmp_path / "segmentor.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "texts"),
+    [
+        (["bgr_to_rgb=False"], dict(channels="BGR", mean="80.0,80.0,80.0", std="60.0,60.0,60.0")),
+        (["bgr_to_rgb=True"], dict(channels="RGB")),
+        (["rgb_to_bgr=True"], dict(channels="RGB")),
+        (["mean=None", "std=None"], dict(mean="0.0,0.0,0.0", std="1.0,1.0,1.0")),
+    ],
+)
+def test_an_export_says_what_the_preprocessor_does(tmp_path, options, texts):
+    checkpoint = tmp_path / "checkpoint.pth"
+    torch.save({"state_dict": build(load("digits_seg/fcn").model).state_dict()}, checkpoint)
+    config = CONFIG.replace("fcn_paco", "fcn")
+    settings = [f"model.data_preprocessor.{option}" for option in options]
+    export_segmentor.main(
+        [config, str(checkpoint), "--work-dir", str(tmp_path), "--cfg-options", *settings]
+    )
+    kept = deploy.load(tmp_path / "segmentor.pt")[1]
+    assert {name: kept[name] for name in texts} == texts
 
 
 def test_a_label_that_is_no_class_is_named(tmp_path, monkeypatch):
