@@ -71,7 +71,7 @@ class Classifier:
 class Segmentor:
     """A segmentor from a file, which takes images of the file's channels and sizes alone.
 
-    At any other size the file's code gives labels too, and wrong ones.
+    At any other size the file's code gives logits too, and wrong ones.
 
     Args:
         model: contiguous images to logits.
@@ -91,12 +91,13 @@ class Segmentor:
         self.size_divisor = int(texts["size_divisor"])
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Logits [N, C, H, W] of images [N, C_in, H, W], or a ValueError for images of others."""
+        """Logits [N, C, H, W] of images [N, C_in, H, W], or a ValueError if they do not fit."""
         if self.size is not None:
             height, width = map(str, self.size)
             fits = list(images.shape[2:]) == self.size
         else:
-            height = width = f"a multiple of {self.size_divisor}, at least {2 * self.size_divisor}"
+            multiple = f"a multiple of {self.size_divisor}, " if self.size_divisor > 1 else ""
+            height = width = f"{multiple}at least {2 * self.size_divisor}"
             fits = all(
                 n % self.size_divisor == 0 and n >= 2 * self.size_divisor for n in images.shape[2:]
             )
@@ -148,7 +149,7 @@ def load(
             return tuple(map(torch.from_numpy, session.run(None, {name: x.numpy(force=True)})))
     else:
         model, texts = load_torchscript(path, device)
-    for name, kind in (("input_shape", Classifier), ("input_size", Segmentor)):
+    for name, kind in (("input_shape", Classifier), ("size_divisor", Segmentor)):
         if name in texts:
             return kind(model, texts), texts
     return model, texts
