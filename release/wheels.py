@@ -127,7 +127,7 @@ def check_contents(wheel: Path, torch: str, cuda: bool) -> None:
         r"paco/share/cmake/Paco/PacoConfig\.cmake",
         r"paco/tools/train\.py",
         r"paco/\.mim/model-index\.yml",
-        r"paco/weights/paco_resnet32_cifar100-lt-if100\.(pth|pt|py)",
+        *(rf"paco/weights/paco_resnet32_cifar100-lt-if100\.{end}" for end in ("pth", "pt", "py")),
         r"paco/\.mim/configs/digits_lt/paco_digits_lt\.py",
     ]
     for pattern in promised:

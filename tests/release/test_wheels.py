@@ -29,7 +29,7 @@ FILES = [
     "paco/tools/train.py",
     "paco/.mim/model-index.yml",
     "paco/.mim/configs/digits_lt/paco_digits_lt.py",
-    "paco/weights/paco_resnet32_cifar100-lt-if100.pt",
+    *(f"paco/weights/paco_resnet32_cifar100-lt-if100.{end}" for end in ("pth", "pt", "py")),
 ]
 
 
