@@ -15,12 +15,14 @@ OTHER_DEVICE = "XPU"
 def composite_forms(*names: str) -> Iterator[None]:
     """For as long as the context lasts, the operators run on the CPU as on any other device."""
     library = torch.library.Library("paco", "IMPL")
-    for name in names:
-        kernels = torch._C._dispatch_dump_table(f"paco::{name}")
-        assert re.search(rf"^{OTHER_DEVICE}: .*/(composite|aten)[/.]", kernels, re.MULTILINE)
-        library.impl(name, on_other_device(name), "CPU", allow_override=True)
-    yield
-    library._destroy()
+    try:
+        for name in names:
+            kernels = torch._C._dispatch_dump_table(f"paco::{name}")
+            assert re.search(rf"^{OTHER_DEVICE}: .*/(composite|aten)[/.]", kernels, re.MULTILINE)
+            library.impl(name, on_other_device(name), "CPU", allow_override=True)
+        yield
+    finally:  # or the tests that follow would have no kernels
+        library._destroy()
 
 
 def on_other_device(name: str) -> Callable[..., Any]:
