@@ -59,7 +59,8 @@ def build(python: Path, environment: dict[str, str]) -> Path:
     if not assembler:
         print("There is no nasm: this wheel will decode JPEG files more slowly.")
     settings = {**SETTINGS, "ENABLE_LIBJPEG_TURBO_SIMD": "ON" if assembler else "OFF"}
-    key = hashlib.sha256((REQUIREMENT.read_text() + json.dumps(settings)).encode()).hexdigest()
+    made_of = [REQUIREMENT.read_text(), settings, sorted(KEPT), LICENSES]
+    key = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
     version = re.search(r"==(\S+)", REQUIREMENT.read_text())[1]
     folder = BUILDS / f"{version}-{key[:12]}"
     prefix = folder / "prefix"

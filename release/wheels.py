@@ -80,7 +80,8 @@ def build(environment: Path, sdist: Path, cuda: bool) -> Path:
     tools = {**os.environ, "PATH": path}
     codecs = image_codecs.build(environment / "bin" / "python", tools)
     shutil.copytree(codecs / "licenses", source / "licenses", dirs_exist_ok=True)
-    settings = {**tools, "PACO_CUDA": str(int(cuda)), "CMAKE_ARGS": f"-DOpenCV_ROOT={codecs}"}
+    options = f"{os.environ.get('CMAKE_ARGS', '')} -DOpenCV_ROOT={codecs}"
+    settings = {**tools, "PACO_CUDA": str(int(cuda)), "CMAKE_ARGS": options}
     pip = environment / "bin" / "pip"
     run(
         pip,

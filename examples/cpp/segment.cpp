@@ -104,10 +104,10 @@ void run(const std::string& model, const std::string& image_path, const std::str
   require_size(segmentor, image, image_path);
   const torch::Tensor labels =
       segmentor.logits(input_of(image, segmentor.texts)).argmax(1).squeeze(0);
-  write(mask_path, colours_of(labels, segmentor.texts), CV_8UC3);
   if (!labels_path.empty() && labels.max().item<int64_t>() > 255) {
     throw std::runtime_error("a label above 255 has no grey value: " + labels_path);
   }
+  write(mask_path, colours_of(labels, segmentor.texts), CV_8UC3);
   if (!labels_path.empty()) write(labels_path, labels.to(torch::kUInt8).contiguous(), CV_8UC1);
 }
 
