@@ -34,7 +34,7 @@ struct HostProcess {
   std::vector<int64_t> anchor_of_row;
 
   std::vector<PaCoLossSums> sums;  // [A]
-  std::vector<float> record_rows;  // [A, 2, D]
+  std::vector<float> record_rows;  // [A, 2, D], or [A, 1, D] for the loss alone
   std::vector<float> anchor_grad;  // [A_own, D]
 
   HostProcess(const RandomProblem<Product>& problem, int64_t rank, int64_t processes,
@@ -116,19 +116,22 @@ struct HostProcess {
 };
 
 template <typename Product, int kDim, typename Weights>
-void run_partial(HostProcess<Product>& process, HostRun& run, const Weights& weights) {
+void run_partial(HostProcess<Product>& process, HostRun& run, const Weights& weights,
+                 bool features_grad) {
   using Element = typename Product::Element;
   const Settings& settings = process.whole.settings;
   const PaCoLossProblem problem = process.problem();
   const DeviceProblem arguments(problem);
   const GatheredAnchors source(problem);
-  const ForwardScratch sizes(nullptr, settings.shares, settings.anchors, settings.dim, true);
+  const ForwardScratch sizes(nullptr, settings.shares, settings.anchors, settings.dim,
+                             features_grad);
   std::vector<float> memory(static_cast<size_t>(sizes.bytes) / sizeof(float), kNaN);
   const ForwardScratch scratch(memory.data(), settings.shares, settings.anchors, settings.dim,
-                               true);
+                               features_grad);
   const auto num_anchors = static_cast<size_t>(settings.anchors);
   process.sums.resize(num_anchors);
-  process.record_rows.assign(2 * num_anchors * static_cast<size_t>(settings.dim), kNaN);
+  process.record_rows.assign(
+      (features_grad ? 2 : 1) * num_anchors * static_cast<size_t>(settings.dim), kNaN);
 
   const Grid columns{divide_up(settings.anchors, kPairRows), settings.shares};
   run.add(launch_on_host(columns, kPairThreads, StreamMemory<Product, kDim, Weights>::kBytes,
@@ -140,7 +143,7 @@ void run_partial(HostProcess<Product>& process, HostRun& run, const Weights& wei
       columns, kPairThreads, class_memory_bytes(settings.dim),
       [&](HostContext& context) { sum_classes<Element>(context, arguments, scratch, source); }));
   if (!run.violated_check.empty()) return;  // as on a GPU
-  const PaCoLossRecords record{process.sums.data(), process.record_rows.data(), 1, true};
+  const PaCoLossRecords record{process.sums.data(), process.record_rows.data(), 1, features_grad};
   run.add(launch_on_host(
       {settings.anchors, 1}, kHostAnchorThreads, sizeof(AnchorMemory), [&](HostContext& context) {
         record_anchors<float, Element>(context, arguments, scratch, source, record);
@@ -150,7 +153,7 @@ void run_partial(HostProcess<Product>& process, HostRun& run, const Weights& wei
 // The anchors of a process from the records of all; appends to what those before it have left.
 template <typename Product>
 void run_combine(HostProcess<Product>& process, const std::vector<HostProcess<Product>>& all,
-                 HostRun& run) {
+                 HostRun& run, bool features_grad) {
   using Element = typename Product::Element;
   const RandomProblem<Product>& whole = process.whole;
   const Settings& settings = whole.settings;
@@ -161,8 +164,9 @@ void run_combine(HostProcess<Product>& process, const std::vector<HostProcess<Pr
   std::vector<float> rows;
   for (const auto& other : all) {
     sums.insert(sums.end(), &other.sums[first], &other.sums[first] + own);
-    rows.insert(rows.end(), &other.record_rows[2 * dim * first],
-                &other.record_rows[2 * dim * first] + 2 * dim * own);
+    const size_t record = (features_grad ? 2 : 1) * dim;
+    rows.insert(rows.end(), &other.record_rows[record * first],
+                &other.record_rows[record * first] + record * own);
   }
   PaCoLossProblem problem = whole.problem();
   problem.features = process.features.data();
@@ -174,10 +178,11 @@ void run_combine(HostProcess<Product>& process, const std::vector<HostProcess<Pr
   std::vector<double> log_partition(own);
   std::vector<double> losses(own);
   std::vector<float> pair_weight(own);
-  process.anchor_grad.assign(own * dim, kNaN);
-  const PaCoLossRecords records{sums.data(), rows.data(), static_cast<int64_t>(all.size()), true};
+  process.anchor_grad.assign(features_grad ? own * dim : 0, kNaN);
+  const PaCoLossRecords records{sums.data(), rows.data(), static_cast<int64_t>(all.size()),
+                                features_grad};
   const PaCoLossOutput output{nullptr, log_partition.data(), pair_weight.data(),
-                              process.anchor_grad.data(), losses.data()};
+                              features_grad ? process.anchor_grad.data() : nullptr, losses.data()};
   if (own > 0) {
     run.add(launch_on_host({process.own_anchors, 1}, kHostAnchorThreads, sizeof(AnchorMemory),
                            [&](HostContext& context) {
@@ -249,7 +254,8 @@ void run_partial_backward(const HostProcess<Product>& process, HostRun& run,
 
 // A whole problem on several processes. BCL's prototypes are rows like others.
 template <typename Product>
-HostRun run_on_processes(const RandomProblem<Product>& problem, int64_t count, bool class_share) {
+HostRun run_on_processes(const RandomProblem<Product>& problem, int64_t count, bool class_share,
+                         bool features_grad = true) {
   return with_tile_and_weights(problem, [&](auto tile, const auto& weights) {
     constexpr int kDim = decltype(tile)::value;
     HostRun run;
@@ -260,9 +266,11 @@ HostRun run_on_processes(const RandomProblem<Product>& problem, int64_t count, b
     for (int64_t rank = 0; rank < count; ++rank) {
       processes.emplace_back(problem, rank, count, class_share);
     }
-    for (auto& process : processes) run_partial<Product, kDim>(process, run, weights);
+    for (auto& process : processes)
+      run_partial<Product, kDim>(process, run, weights, features_grad);
     if (!run.violated_check.empty()) return run;
-    for (auto& process : processes) run_combine(process, processes, run);
+    for (auto& process : processes) run_combine(process, processes, run, features_grad);
+    if (!features_grad) return run;
     for (const auto& process : processes) {
       run_partial_backward<Product, kDim>(process, run, weights);
     }

@@ -358,6 +358,16 @@ TYPED_TEST(PaCoLossTest, ProcessesTakeAGradientOfEitherSign) {
   }
 }
 
+TYPED_TEST(PaCoLossTest, TheLossAloneOfProcessesIsTheSame) {
+  const auto problem = this->draw({.weighted = true});
+  for (const bool class_share : {false, true}) {
+    const HostRun with_grad = run_on_processes(problem, 3, class_share);
+    const HostRun alone = run_on_processes(problem, 3, class_share, /*features_grad=*/false);
+    EXPECT_EQ(alone.results.loss, with_grad.results.loss);
+    EXPECT_EQ(alone.results.log_partition, with_grad.results.log_partition);
+  }
+}
+
 TYPED_TEST(PaCoLossTest, ProcessesDoNotHideWhatIsNotFinite) {
   const auto fresh = this->draw({.rows = 5, .anchors = 3, .queue = 9});
   for (const float gamma : {0.0f, 1.0f}) {
