@@ -142,16 +142,17 @@ def load(
         session = import_onnx("onnxruntime").InferenceSession(
             os.fspath(path), providers=["CPUExecutionProvider"]
         )
-        name = session.get_inputs()[0].name
+        images = session.get_inputs()[0].name
         texts = session.get_modelmeta().custom_metadata_map
 
         def model(x: Tensor) -> tuple[Tensor, ...]:
-            return tuple(map(torch.from_numpy, session.run(None, {name: x.numpy(force=True)})))
+            return tuple(map(torch.from_numpy, session.run(None, {images: x.numpy(force=True)})))
     else:
         model, texts = load_torchscript(path, device)
-    for name, kind in (("input_shape", Classifier), ("size_divisor", Segmentor)):
-        if name in texts:
-            return kind(model, texts), texts
+    if "input_shape" in texts:
+        return Classifier(model, texts), texts
+    if "size_divisor" in texts:
+        return Segmentor(model, texts), texts
     return model, texts
 
 
