@@ -35,7 +35,7 @@ SETTINGS = {
         "OFF",
     ),
 }
-# Of what is linked, in OpenCV's source. Its own installation leaves most of them out.
+# Licenses of what is linked, in OpenCV's source, whose own installation leaves most of them out.
 LICENSES = {
     "opencv": "LICENSE",
     "softfloat": "modules/core/3rdparty/SoftFloat/COPYING.txt",

@@ -24,7 +24,7 @@ PaCoLossRecord paco_loss_partial(const PaCoLossPartialArguments& args, bool feat
 PaCoLossCombined paco_loss_combine(const PaCoLossCombineArguments& args);
 PaCoLossInputGradients paco_loss_partial_backward(const PaCoLossPartialBackwardArguments& args);
 
-// What anchor_rows, center logits and soft targets of a share have to be, besides their labels.
+// Checks values of anchor_rows, center logits and soft targets of a share; labels have their own.
 void check_anchor_rows(const PaCoLossPartialArguments& args);
 // The inverse of anchor_rows, [M]: the anchor that is a row, or -1.
 at::Tensor anchor_of_row(const PaCoLossPartialArguments& args);

@@ -73,7 +73,7 @@ PaCoLossRecord empty_record(const PaCoLossPartialArguments& args, bool features_
 PaCoLossCombined empty_combined(const PaCoLossCombineArguments& args);
 PaCoLossInputGradients empty_partial_gradients(const PaCoLossPartialBackwardArguments& args);
 
-// Where a combination is written.
+// The outputs that a combination is written to.
 PaCoLossOutput output_of(const PaCoLossCombined& result, bool features_grad);
 
 using PaCoLossPartial = PaCoLossRecord(const PaCoLossPartialArguments& args, bool features_grad);

@@ -9,7 +9,7 @@ from .shifted_windows import attend
 
 __all__ = ["InferenceSegmentor"]
 
-# Of all of this process, those in training too: the numbers are the same.
+# Replaces it in the whole process, in networks that are training too: the numbers are the same.
 ShiftWindowMSA.forward = attend
 
 

@@ -6,8 +6,9 @@
 #include "problem.h"
 #include "tile.h"
 
-// Where the anchors come from. The kernels are compiled for each of the two, so that the loss of
-// one process pays nothing for that of several; what the latter add does not lengthen the problem.
+// An anchor source says where the anchors come from. The kernels are compiled for each of the two,
+// so that the loss of one process pays nothing for that of several; what the latter add does not
+// lengthen the problem.
 namespace paco::cuda {
 
 // -1 for a row or column beyond the tile. In 32 bits, because registers are scarce.

@@ -60,8 +60,8 @@ struct AnchorMemory {
   float positive_row[kMaxDim];  // sum_{P(i)} z_j
 };
 
-// What columns leave of an anchor, the same on every thread, besides the two rows. The logarithms
-// are of e, and -infinity without a pair or a center.
+// The sums that columns leave of an anchor, the same on every thread, besides the two rows. The
+// logarithms are of e, and -infinity without a pair or a center.
 struct AnchorSums {
   double pair_maximum;
   float pair_sum;

@@ -15,7 +15,7 @@
 //   sum_classes       in the same launch, by the same shares: sums of the rows of each class
 //   finish_anchors    a block has one anchor
 //   average_anchors   one block
-// Of several processes each has record_anchors in place of the last two, and, with the records of
+// Each of several processes has record_anchors in place of the last two, and, with the records of
 // all, combine_anchors: a block has one anchor.
 // Backward pass, a launch for each gradient:
 //   feature_gradient  a block has 64 rows and all anchors

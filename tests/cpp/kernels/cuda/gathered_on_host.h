@@ -10,7 +10,7 @@
 
 namespace paco::cuda {
 
-// What a process has of a problem, and what it leaves.
+// One process: its part of a problem, and the results that it leaves.
 template <typename Product>
 struct HostProcess {
   using Element = typename Product::Element;
