@@ -3,6 +3,7 @@
 A command line imports this before anything of the toolbox.
 """
 
+import atexit
 import contextlib
 import dis
 import errno
@@ -137,6 +138,7 @@ def set_launcher(args: Namespace, cfg: Config) -> None:
     if "timeout" in settings:
         settings["timeout"] = timedelta(seconds=settings["timeout"])
     torch.distributed.init_process_group("gloo", **settings)
+    atexit.register(_leave_process_group)
     # The toolbox's own wrapper, but for the GPU of the process; the config's settings count.
     cfg.model_wrapper_cfg = dict(
         type="MMDistributedDataParallel",
@@ -144,6 +146,12 @@ def set_launcher(args: Namespace, cfg: Config) -> None:
         broadcast_buffers=False,
         find_unused_parameters=cfg.get("find_unused_parameters", False),
     ) | (cfg.get("model_wrapper_cfg") or {})
+
+
+def _leave_process_group() -> None:
+    """Ends gloo's threads, one of which may otherwise abort the process as it exits."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def set_dataloader_defaults(cfg: Config) -> None:

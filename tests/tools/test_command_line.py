@@ -145,6 +145,23 @@ def test_a_process_group_of_cpus_has_the_config_s_timeout(monkeypatch):
     assert cfg.env_cfg.dist_cfg == dist_cfg
 
 
+def test_a_process_group_of_cpus_ends_with_the_program():
+    program = """
+import atexit, os, sys, torch
+atexit.register(lambda: print(torch.distributed.is_initialized()))  # runs last
+torch.cuda.is_available = lambda: False
+from argparse import Namespace
+from mmengine.config import Config
+from paco.tools import command_line
+os.environ.update(RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT="0")
+command_line.set_launcher(Namespace(launcher="pytorch"), Config())
+print(torch.distributed.is_initialized())
+"""
+    command = [sys.executable, "-c", program]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["True", "False"]
+
+
 def refusals():
     return command_line.refusals_without_traceback("a.py")
 

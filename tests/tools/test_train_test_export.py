@@ -186,6 +186,7 @@ total = torch.tensor([dist.get_rank(), 1])
 dist.all_reduce(total)
 with open(f"{sys.argv[1]}/{dist.get_rank()}", "w") as file:
     print(*total.tolist(), sys.argv[2:], file=file)
+dist.destroy_process_group()  # else a thread of gloo may outlive what it needs, and abort
 """
 
 
