@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from paco.distributed.rows import batch_sizes
 from paco.nn import BCLLoss
 
-from .class_centers_head import labels_of, soft_targets_of
+from .class_centers_head import labels_of, targets_of
 from .contrast_head import ContrastHead, EncodedViews
 
 __all__ = ["BCLHead"]
@@ -102,13 +102,7 @@ class BCLHead(ContrastHead):
             ValueError: Without a classification view, and with a key encoder.
         """
         self.require_class_counts()
-        if views.classification is None:
-            raise ValueError(
-                "BCLHead: there is no view for the classifier: give the ContrastViews transform a "
-                "classification view"
-            )
-        if views.keys is not None:
-            raise ValueError("BCLHead: BCL has one encoder: set momentum=None in the classifier")
+        self.require_one_encoder(views)
         labels = labels_of(data_samples)
         logits = self.centers(views.classification)
         prototypes = self.prototype_projector(self.centers.weight)
@@ -121,9 +115,7 @@ class BCLHead(ContrastHead):
         )
         features = _unit_rows(views.projections)
         contrast = self.contrast_weight * contrast_loss(
-            features.flatten(0, 1),
-            labels.repeat(len(features)),
-            _unit_rows(prototypes),
+            features.flatten(0, 1), labels.repeat(len(features)), _unit_rows(prototypes)
         )
         loss = cross_entropy + contrast
         with torch.no_grad():
@@ -149,8 +141,7 @@ class BCLHead(ContrastHead):
         Returns:
             The labels [B], or the targets [B, C] of images whose classification view is mixed.
         """
-        targets = soft_targets_of(data_samples)
-        return labels_of(data_samples) if targets is None else targets
+        return targets_of(data_samples)
 
 
 def _unit_rows(x: Tensor) -> Tensor:

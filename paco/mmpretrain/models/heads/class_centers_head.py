@@ -12,7 +12,7 @@ from paco.nn import ClassCenters
 
 from ..losses.class_balanced_loss import ClassBalancedLoss
 
-__all__ = ["ClassCentersHead", "labels_of", "soft_targets_of"]
+__all__ = ["ClassCentersHead", "labels_of", "soft_targets_of", "targets_of"]
 
 _RENAMED = {
     "cosine": "scale, the factor of the cosine: scale=20 was supt=0.05, and scale=1 the default",
@@ -32,6 +32,12 @@ def soft_targets_of(data_samples: list[DataSample] | Tensor) -> Tensor | None:
     if isinstance(data_samples, Tensor) or "gt_score" not in data_samples[0]:
         return None
     return torch.stack([sample.gt_score for sample in data_samples]).float()
+
+
+def targets_of(data_samples: list[DataSample] | Tensor) -> Tensor:
+    """What a classifier learns: the labels [B], or the targets [B, C] of images that were mixed."""
+    targets = soft_targets_of(data_samples)
+    return labels_of(data_samples) if targets is None else targets
 
 
 @MODELS.register_module()
@@ -145,9 +151,7 @@ class ClassCentersHead(ClsHead):
         """
         self.require_class_counts()
         logits = self.centers(self.pre_logits(feats))
-        target = soft_targets_of(data_samples)
-        if target is None:
-            target = labels_of(data_samples)
+        target = targets_of(data_samples)
         losses = dict(loss=self.loss_module(logits, target, avg_factor=len(logits), **kwargs))
         if self.cal_acc:
             # No threshold, because the default counts positive logits alone.

@@ -37,8 +37,8 @@ class ContrastHead(ClassCentersHead):
     """Class centers and a projector: the base of the heads of a :class:`PaCoClassifier`.
 
     A head of this kind defines ``loss(views, data_samples)``, which first calls
-    :meth:`require_class_counts`; prediction, class counts and
-    checkpoints of the centers are those of a :class:`ClassCentersHead`.
+    :meth:`require_class_counts`; prediction, class counts and checkpoints of the centers are those
+    of a :class:`ClassCentersHead`.
 
     Args:
         num_classes (int): C, the number of classes.
@@ -64,6 +64,19 @@ class ContrastHead(ClassCentersHead):
             raise RuntimeError(
                 f"{type(self).__name__} has no class counts, and nothing has checked the run: add "
                 "dict(type='ClassCountsHook') to custom_hooks, or call set_class_counts"
+            )
+
+    def require_one_encoder(self, views: EncodedViews) -> None:
+        """Fails where the classifier has no view of its own, or views passed a key encoder."""
+        name = type(self).__name__
+        if views.classification is None:
+            raise ValueError(
+                f"{name}: there is no classification view for the class centers: set "
+                "ContrastViews(views=[...], classification=[...])"
+            )
+        if views.keys is not None:
+            raise ValueError(
+                f"{name}: all views go through one encoder: set momentum=None in the PaCoClassifier"
             )
 
     @abstractmethod

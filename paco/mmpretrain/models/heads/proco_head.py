@@ -1,5 +1,7 @@
 """The head of ProCo: class centers on a view of their own, and contrast with the classes."""
 
+import math
+
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor
@@ -7,7 +9,7 @@ from torch.nn import functional as F
 
 from paco.nn import ProCoLoss
 
-from .class_centers_head import labels_of, soft_targets_of
+from .class_centers_head import labels_of, targets_of
 from .contrast_head import ContrastHead, EncodedViews
 
 __all__ = ["ProCoHead"]
@@ -62,7 +64,7 @@ class ProCoHead(ContrastHead):
             raise TypeError(
                 f"ProCoHead: contrast_loss must be a ProCoLoss, got a {contrast_loss['type']}"
             )
-        if not 0 <= contrast_weight < float("inf"):
+        if not 0 <= contrast_weight < math.inf:
             raise ValueError(
                 f"ProCoHead: contrast_weight must be finite and >= 0, got {contrast_weight}"
             )
@@ -91,22 +93,10 @@ class ProCoHead(ContrastHead):
             ValueError: Without a classification view, and with a key encoder.
         """
         self.require_class_counts()
-        if views.classification is None:
-            raise ValueError(
-                "ProCoHead: there is no classification view for the class centers: set "
-                "ContrastViews(views=[...], classification=[...])"
-            )
-        if views.keys is not None:
-            raise ValueError(
-                "ProCoHead: all views go through one encoder: set momentum=None in the "
-                "PaCoClassifier"
-            )
+        self.require_one_encoder(views)
         labels = labels_of(data_samples)
         logits = self.centers(views.classification)
-        targets = soft_targets_of(data_samples)
-        cross_entropy = self.loss_module(
-            logits, labels if targets is None else targets, avg_factor=len(logits)
-        )
+        cross_entropy = self.loss_module(logits, targets_of(data_samples), avg_factor=len(logits))
         # Autocast on a CPU would normalise in bfloat16.
         features = views.projections.to(self.contrast_loss.older_mean.dtype)
         contrast = self.contrast_weight * self.contrast_loss(
