@@ -1,5 +1,6 @@
 """How an image file becomes the input of a classifier, as texts that ``paco-classify`` reads."""
 
+import math
 from collections.abc import Sequence
 from importlib import metadata
 
@@ -75,6 +76,14 @@ def image_metadata(
                 f"image_metadata: {name} must have one number for each of {channels}, got "
                 f"{list(values)}"
             )
+    if not all(map(math.isfinite, mean)) or not all(0 < x < math.inf for x in std):
+        raise ValueError(
+            "image_metadata: mean and std must be finite, and std > 0, got "
+            f"{list(mean)} and {list(std)}"
+        )
+    for name, size in (("resize", resize), ("crop", crop)):
+        if size is not None and min(size if isinstance(size, tuple) else (size,)) < 1:
+            raise ValueError(f"image_metadata: {name} must be at least 1, got {size!r}")
     if interpolation not in _INTERPOLATIONS.get(resize_backend, ()):
         raise ValueError(
             "image_metadata: resize_backend and interpolation must be of "
@@ -91,11 +100,14 @@ def image_metadata(
             "image_metadata: crop_padding must be at least 0, with a resize to a square, got "
             f"{crop_padding} and resize={resize!r}"
         )
-    if class_counts is not None and len(class_counts) != len(classes):
-        raise ValueError(
-            f"image_metadata: class_counts must have {len(classes)} numbers, one a class, got "
-            f"{len(class_counts)}"
-        )
+    if class_counts is not None:
+        if len(class_counts) != len(classes):
+            raise ValueError(
+                f"image_metadata: class_counts must have {len(classes)} numbers, one a class, got "
+                f"{len(class_counts)}"
+            )
+        if min(class_counts) < 0:
+            raise ValueError(f"image_metadata: class_counts must be >= 0, got {min(class_counts)}")
     texts = {
         "classes": "\n".join(classes),
         "channels": channels,

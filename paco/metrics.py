@@ -132,12 +132,19 @@ def expected_calibration_error(probabilities: Tensor, labels: Tensor, num_bins: 
         The error in [0, 1]; NaN without a sample.
 
     Raises:
-        ValueError: for shapes that do not match.
+        ValueError: for shapes that do not match, and rows that do not sum to 1, as those of logits.
     """
     if probabilities.dim() != 2 or labels.shape != probabilities.shape[:1]:
         raise ValueError(
             "expected_calibration_error: probabilities must be [N, C] and labels [N], got "
             f"{list(probabilities.shape)} and {list(labels.shape)}"
+        )
+    sums = probabilities.sum(1, dtype=torch.float64)
+    wrong = ~((sums - 1).abs() <= 1e-2)  # a softmax in bfloat16 is off by less; a NaN is wrong too
+    if bool(wrong.any()):
+        raise ValueError(
+            "expected_calibration_error: probabilities must have rows that sum to 1, got "
+            f"{sums[wrong][0].item():g}"
         )
     confidence, predicted = probabilities.max(1)
     return calibration_bins(confidence, predicted == labels, num_bins).expected_error()

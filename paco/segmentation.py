@@ -1,6 +1,7 @@
 """Segmentors for C++: images to logits of every pixel, of any size, from libtorch alone."""
 
 import io
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -239,9 +240,15 @@ def image_metadata(
             f"image_metadata: palette must have three numbers in 0..255 for each of {len(classes)} "
             f"classes, got {palette}"
         )
-    if len(mean) != 3 or len(std) != 3 or not all(x > 0 for x in std):
+    if (
+        len(mean) != 3
+        or len(std) != 3
+        or not all(map(math.isfinite, mean))
+        or not all(0 < x < math.inf for x in std)
+    ):
         raise ValueError(
-            f"image_metadata: mean and std must have three numbers, std > 0, got {mean} and {std}"
+            "image_metadata: mean and std must have three finite numbers, std > 0, got "
+            f"{mean} and {std}"
         )
     if channels not in ("RGB", "BGR"):
         raise ValueError(f"image_metadata: channels must be RGB or BGR, got {channels}")

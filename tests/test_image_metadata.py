@@ -1,3 +1,4 @@
+import math
 import re
 from importlib import metadata
 
@@ -42,6 +43,12 @@ def test_image_metadata_is_exact():
         ({"channels": "HSV"}, "channels must be RGB, BGR or GRAY, got 'HSV'"),
         ({"channels": "GRAY"}, "mean must have one number for each of GRAY"),
         ({"std": [1.0]}, r"std must have one number for each of RGB, got \[1.0\]"),
+        ({"std": [1.0, 0.0, 1.0]}, r"std > 0, got .* and \[1.0, 0.0, 1.0\]"),
+        ({"mean": [math.nan] * 3}, r"must be finite, .* got \[nan"),
+        ({"resize": 0}, "resize must be at least 1, got 0"),
+        ({"crop": (224, -1)}, r"crop must be at least 1, got \(224, -1\)"),
+        ({"class_counts": [5, 5]}, "class_counts must have 1 numbers, one a class, got 2"),
+        ({"class_counts": [-1]}, "class_counts must be >= 0, got -1"),
         ({"interpolation": "cubic"}, "'cv2' and 'cubic'"),
         ({"interpolation": "area", "resize_backend": "pillow"}, "'pillow' and 'area'"),
     ],

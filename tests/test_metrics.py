@@ -78,6 +78,18 @@ def test_calibration_error_of_unequal_lengths_is_an_error():
         metrics.expected_calibration_error(torch.ones(2, 3), torch.zeros(4).long())
 
 
+@pytest.mark.parametrize("row", [[0.4, 0.5, -0.2], [0.2, 0.2, 0.2], [math.nan, 0.5, 0.5]])
+def test_logits_have_no_calibration_error(row):
+    probabilities = torch.tensor([[0.2, 0.3, 0.5], row])
+    with pytest.raises(ValueError, match="must have rows that sum to 1, got"):
+        metrics.expected_calibration_error(probabilities, torch.tensor([0, 1]))
+
+
+def test_calibration_error_takes_a_softmax_in_bfloat16():
+    probabilities = torch.randn(50, 1000).bfloat16().softmax(1)
+    assert 0 <= metrics.expected_calibration_error(probabilities, torch.randint(1000, (50,))) <= 1
+
+
 def test_calibration_bins_against_a_loop(rng):
     confidence = torch.rand(300, dtype=torch.float64)
     confidence[:3] = torch.tensor([0.0, 0.2, 1.0])

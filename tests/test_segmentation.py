@@ -1,5 +1,6 @@
 """Segmentors in files: TorchScript and .pt2, of any size, and the example that colours an image."""
 
+import math
 import os
 import shutil
 import subprocess
@@ -153,7 +154,8 @@ def test_logits_that_label_no_pixels_are_an_error(tmp_path):
     [
         (dict(palette=PALETTE[:2]), "palette must have three numbers in 0..255 for each of 3"),
         (dict(palette=[*PALETTE[:2], [0, 256, 0]]), r"in 0..255 for each .* \[0, 256, 0\]"),
-        (dict(mean=[1.0]), r"mean and std must have three numbers, std > 0, got \[1.0\]"),
+        (dict(mean=[1.0]), r"mean and std must have three finite numbers, std > 0, got \[1.0\]"),
+        (dict(mean=[0, math.inf, 0]), r"three finite numbers, .* \[0, inf, 0\]"),
         (dict(std=[1, 0, 1]), "std > 0"),
         (dict(channels="GRAY"), "channels must be RGB or BGR, got GRAY"),
         (dict(classes=["a", "b\n", "c"]), "no line break"),

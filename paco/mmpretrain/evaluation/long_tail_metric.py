@@ -37,9 +37,14 @@ class LongTailMetric(BaseMetric):
             data_samples: The toolbox's results; ``pred_score`` holds probabilities, [C].
 
         Raises:
-            ValueError: For probabilities that are NaN.
+            ValueError: For probabilities that are NaN, or not one for each of the class counts.
         """
         scores = torch.stack([sample["pred_score"] for sample in data_samples]).cpu()
+        if self.class_counts is not None and len(self.class_counts) != scores.size(1):
+            raise ValueError(
+                f"LongTailMetric: class_counts must have {scores.size(1)} entries, one a class, "
+                f"got {len(self.class_counts)}"
+            )
         if scores.isnan().any():
             raise ValueError(
                 "LongTailMetric: the model's probabilities are NaN, as after training that "

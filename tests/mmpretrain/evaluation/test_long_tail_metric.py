@@ -65,3 +65,9 @@ def test_an_empty_group_is_nan_and_five_classes_have_no_top5():
 def test_unknown_class_counts_are_an_error():
     with pytest.raises(RuntimeError, match="ClassCountsHook"):
         evaluate(torch.eye(5), torch.arange(5), None)
+
+
+@pytest.mark.parametrize("number", [4, 6])
+def test_class_counts_of_other_classes_are_an_error(number):
+    with pytest.raises(ValueError, match=f"class_counts must have 5 entries, .* got {number}"):
+        evaluate(torch.eye(5)[:2], torch.arange(2), [10] * number)

@@ -1,5 +1,6 @@
 """RandAugment with the operations and levels of EfficientNet's TPU code."""
 
+import math
 import random
 
 import numpy as np
@@ -38,16 +39,29 @@ class EfficientNetRandAugment(BaseTransform):
     nothing, so level 10 is no black image, which the toolbox's ``timm_increasing`` makes of it.
 
     Args:
-        num_policies (int): How many operations are drawn for an image, n.
+        num_policies (int): How many operations are drawn for an image, n, at least 1.
         magnitude_level (float): Mean of the level, m, of 10.
         magnitude_std (float): Its standard deviation. Levels are cut to 0 and 10. Defaults to 0.5.
 
     Images are BGR, as the toolbox's are.
+
+    Raises:
+        ValueError: For a number, a level or a standard deviation that is none.
     """
 
     def __init__(
         self, num_policies: int, magnitude_level: float, magnitude_std: float = 0.5
     ) -> None:
+        for name, value, least in (
+            ("num_policies", num_policies, 1),
+            ("magnitude_level", magnitude_level, 0),
+            ("magnitude_std", magnitude_std, 0),
+        ):
+            if not least <= value < math.inf:
+                raise ValueError(
+                    f"EfficientNetRandAugment: {name} must be finite and at least {least}, got "
+                    f"{value}"
+                )
         self.num_policies = num_policies
         self.magnitude_level = magnitude_level
         self.magnitude_std = magnitude_std

@@ -117,3 +117,13 @@ def test_images_are_bgr():
     results = {tuple(transform(dict(img=blue))["img"][0, 0].tolist()) for _ in range(300)}
     # Color at level 0 leaves a tenth of the colour beside nine tenths of the grey of blue, .114.
     assert any(abs(b - 40) <= 2 and abs(r - 20) <= 2 and g == r for b, g, r in results)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("num_policies", 0), ("magnitude_level", -1.0), ("magnitude_std", math.nan)],
+)
+def test_impossible_settings_are_refused(name, value):
+    settings = dict(num_policies=2, magnitude_level=10, magnitude_std=0.5) | {name: value}
+    with pytest.raises(ValueError, match=f"{name} must be finite and at least .*, got {value}"):
+        TRANSFORMS.build(dict(type="EfficientNetRandAugment", **settings))
