@@ -1,6 +1,5 @@
 """Segmentors for C++: images to logits of every pixel, of any size, from libtorch alone."""
 
-import io
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ._files import whole_file
-from .deploy.files import load, name_of, save_torchscript, torchscript, versions
+from .deploy.files import load, name_of, save_aoti, save_torchscript, torchscript, versions
 
 __all__ = ["export_segmentor", "image_metadata"]
 
@@ -99,8 +98,8 @@ def export_segmentor(
                     texts["size_divisor"] = "1"
                 save_torchscript(traced, file, texts)
             else:
-                divisor = size_divisor if any_size else None
-                Path(file).write_bytes(_compiled(model, images, texts, divisor))
+                program = _exported_program(model, images, size_divisor if any_size else None)
+                save_aoti(program, file, texts)
             written, _ = load(file, example.device)
             return max(_difference(written, model, x, path) for x in [images, *others])
     finally:
@@ -122,9 +121,10 @@ def _takes_odd_sizes(
     return True
 
 
-def _compiled(
-    model: nn.Module, images: Tensor, texts: dict[str, str], size_divisor: int | None
-) -> bytes:
+def _exported_program(
+    model: nn.Module, images: Tensor, size_divisor: int | None
+) -> torch.export.ExportedProgram:
+    """For any number of images, and of any size that is a multiple of ``size_divisor`` if given."""
     sizes = {0: torch.export.Dim("batch", min=1)}
     if size_divisor is not None:
         # torch.export takes what holds of its example's sizes for a rule: where one has a window of
@@ -143,12 +143,7 @@ def _compiled(
         # AOTInductor's own takes the example's height and width for constants.
         pool = torch.ops.aten.adaptive_avg_pool2d.default
         program = program.run_decompositions({pool: _adaptive_avg_pool2d})
-    torch._inductor.aoti_compile_and_package(
-        program,
-        package_path=(package := io.BytesIO()),
-        inductor_configs={"aot_inductor.metadata": texts, "cpp.dynamic_threads": True},
-    )
-    return package.getvalue()
+    return program
 
 
 def _adaptive_avg_pool2d(images: Tensor, output_size: Sequence[int]) -> Tensor:

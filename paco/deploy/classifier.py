@@ -1,7 +1,6 @@
 """Export of a classifier."""
 
 import copy
-import io
 import os
 import warnings
 from collections.abc import Callable, Mapping
@@ -18,6 +17,7 @@ from .files import (
     load_torchscript,
     name_of,
     require_short,
+    save_aoti,
     save_torchscript,
     torchscript,
     versions,
@@ -220,16 +220,10 @@ def _write_aoti(
     # the branch of its example for a bound of the batch, and 2 for another, both of which hold for
     # AOTI_RUNTIME_CHECK_INPUTS alone: the code is right for any batch.
     images = example[torch.arange(max(16, len(example))) % len(example)]
-    # The threads of the process that loads it, not those of this one.
-    options = {"aot_inductor.metadata": texts, "cpp.dynamic_threads": True}
+    options = {}
     if hasattr(config.aot_inductor, "check_lowerbound"):  # not in PyTorch 2.8
         options["aot_inductor.check_lowerbound"] = False
-    torch._inductor.aoti_compile_and_package(
-        _exported_program(model, images),
-        package_path=(package := io.BytesIO()),
-        inductor_configs=options,
-    )
-    Path(path).write_bytes(package.getvalue())
+    save_aoti(_exported_program(model, images), path, texts, **options)
 
 
 def _write_onnx(

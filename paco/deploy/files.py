@@ -185,6 +185,27 @@ def save_torchscript(
     Path(path).write_bytes(content.getvalue())
 
 
+def save_aoti(
+    program: torch.export.ExportedProgram,
+    path: str | os.PathLike[str],
+    texts: Mapping[str, str],
+    **options: object,
+) -> None:
+    """Compiles a program for this machine's processor; ``options`` are further ones of Inductor."""
+    content = io.BytesIO()
+    torch._inductor.aoti_compile_and_package(
+        program,
+        package_path=content,
+        inductor_configs={
+            "aot_inductor.metadata": dict(texts),
+            # The threads of the process that loads it, not those of this one.
+            "cpp.dynamic_threads": True,
+            **options,
+        },
+    )
+    Path(path).write_bytes(content.getvalue())
+
+
 def import_onnx(package: str) -> ModuleType:
     try:
         return importlib.import_module(package)

@@ -140,6 +140,8 @@ class _Program:
 
 
 class _Graph(nn.Module):
+    """A traced program as the module of any number of inputs that torch.export asks for."""
+
     def __init__(self, graph: nn.Module) -> None:
         super().__init__()
         self.graph = graph
