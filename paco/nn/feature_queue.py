@@ -68,7 +68,7 @@ class FeatureQueue(nn.Module):
 
     @torch.jit.export
     def enqueue(self, keys: Tensor, labels: Tensor) -> None:
-        """Writes keys [B, D] and labels [B] over the oldest rows. See `paco.queue_enqueue_`.
+        """Writes keys [B, D] and labels [B] over the oldest rows; see :func:`paco.queue_enqueue_`.
 
         With ``num_classes`` labels are bool [B, C].
 

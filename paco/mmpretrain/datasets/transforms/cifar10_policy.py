@@ -63,7 +63,9 @@ class CIFAR10Policy(BaseTransform):
         return f"{type(self).__name__}()"
 
 
-def apply_operation(image: Image.Image, operation: str, level: int | None, sign: int):
+def apply_operation(
+    image: Image.Image, operation: str, level: int | None, sign: int
+) -> Image.Image:
     """The image after one operation, whose strength has this sign where it can have one."""
     if operation in WITHOUT_LEVEL:
         return WITHOUT_LEVEL[operation](image)

@@ -15,8 +15,8 @@ class InferenceClassifier(nn.Module):
     """Backbone, neck and class centers of a classifier, for export.
 
     Its logits are those of the classifier in tensor mode, with the head's target prior if it has
-    one. The prior of the training set, and PaCo's key encoder,
-    projector and queue, serve training alone and stay behind.
+    one. The prior of the training set, and PaCo's key encoder, projector and queue, serve training
+    alone and stay behind.
 
     Args:
         model (mmpretrain.models.ImageClassifier): A classifier with a :class:`ClassCentersHead`.

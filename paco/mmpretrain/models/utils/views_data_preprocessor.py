@@ -50,15 +50,16 @@ class ViewsDataPreprocessor(ClsDataPreprocessor):
     def forward(self, data: dict, training: bool = False) -> dict:
         inputs = data["inputs"]
         if isinstance(inputs, Mapping):
-            partner = [inputs["partner"]] if "partner" in inputs else []
-            _require_stacked([*inputs["contrast"], inputs["classification"], *partner])
+            partners = inputs.get("partner")
+            others = [] if partners is None else [partners]
+            _require_stacked([*inputs["contrast"], inputs["classification"], *others])
             # Without samples nothing is mixed.
             contrast = super().forward(dict(inputs=torch.cat(inputs["contrast"])), training)
             data = super().forward({**data, "inputs": inputs["classification"]}, training)
             classification = data["inputs"]
-            if partner and training and np.random.rand() < self.partner_cutmix_prob:
-                partner = super().forward(dict(inputs=partner[0]), training)["inputs"]
-                classification = self._mix(classification, partner, data["data_samples"])
+            if partners is not None and training and np.random.rand() < self.partner_cutmix_prob:
+                partners = super().forward(dict(inputs=partners), training)["inputs"]
+                classification = self._mix(classification, partners, data["data_samples"])
             inputs = dict(contrast=contrast["inputs"], classification=classification)
             return {**data, "inputs": inputs}
         if training and self.batch_augments is not None:
