@@ -6,10 +6,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from .. import ops
 from ..longtail import log_prior, log_target_prior
 from ..nn.class_centers import ClassCenters
 from .agreement import Call, agree
-from .collectives import Members, all_gather, all_to_all, members_of, reduce_scatter, share_of
+from .collectives import Members, all_gather, all_to_all, members_of, reduce_scatter
 from .shares import gather_to_first
 
 
@@ -109,7 +110,7 @@ class ShardedClassCenters(ClassCenters):
         if sizes is None:
             sizes = self._sizes(x)
         pooled, weight, bias = _Shared.apply(x, self.weight, self.bias, sizes, members)
-        return torch.ops.paco.center_logits(
+        return ops.center_logits(
             pooled,
             weight,
             bias,
@@ -129,22 +130,12 @@ class ShardedClassCenters(ClassCenters):
             return super().predict(x, target_prior)
         sizes = self._sizes(x)
         own = super().predict(all_gather(x.detach(), sizes, members))
-        widths = [share_of(self.num_classes, r, members.size)[1] for r in range(members.size)]
-        mine = len(x)
-        parts = all_to_all(
-            own.detach().flatten(),
-            [mine * width for width in widths],
-            [size * own.size(1) for size in sizes],
-            members,
-        )
+        widths = members.widths(self.num_classes)
+        received = [len(x) * width for width in widths]
+        sent = [size * own.size(1) for size in sizes]
+        parts = all_to_all(own.detach().flatten(), received, sent, members).split(received)
         logits = torch.cat(
-            [
-                part.view(mine, width)
-                for part, width in zip(
-                    parts.split([mine * width for width in widths]), widths, strict=True
-                )
-            ],
-            1,
+            [part.view(len(x), width) for part, width in zip(parts, widths, strict=True)], 1
         )
         if target_prior is not None:
             logits = logits + log_target_prior(target_prior, self.num_classes).to(logits)

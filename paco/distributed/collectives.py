@@ -25,7 +25,13 @@ class Members(NamedTuple):
 
     def share(self, total: int) -> tuple[int, int]:
         """The first of ``total`` things that are this process's, and how many are."""
-        return share_of(total, self.rank, self.size)
+        widths = self.widths(total)
+        return sum(widths[: self.rank]), widths[self.rank]
+
+    def widths(self, total: int) -> list[int]:
+        """How many of ``total`` things each process has: about as many as any other."""
+        size, more = divmod(total, self.size)
+        return [size + 1 if rank < more else size for rank in range(self.size)]
 
 
 def members_of(group: dist.ProcessGroup | None) -> Members:
@@ -35,12 +41,6 @@ def members_of(group: dist.ProcessGroup | None) -> Members:
     if group is None:
         group = dist.distributed_c10d._get_default_group()
     return Members(group.group_name, dist.get_rank(group), dist.get_world_size(group))
-
-
-def share_of(total: int, rank: int, processes: int) -> tuple[int, int]:
-    """The first of ``total`` things that are a process's, and how many are: about as many each."""
-    size, more = divmod(total, processes)
-    return rank * size + min(rank, more), size + (1 if rank < more else 0)
 
 
 def host_group(group: dist.ProcessGroup | None = None) -> dist.ProcessGroup | None:

@@ -114,15 +114,17 @@ def paco_loss(
         num_anchors = of_own.size(0)
     wants_grad = torch.is_grad_enabled()
     options = Options(
-        beta if center_logits is not None else 0.0,
-        gamma,
-        base_temperature,
-        label_smoothing,
-        alpha,
-        temperature,
-        num_classes,
-        wants_grad and features.requires_grad,
-        wants_grad and center_logits is not None and center_logits.requires_grad,
+        beta=beta if center_logits is not None else 0.0,
+        gamma=gamma,
+        base_temperature=base_temperature,
+        label_smoothing=label_smoothing,
+        alpha=alpha,
+        temperature=temperature,
+        num_classes=num_classes,
+        features_grad=wants_grad and features.requires_grad,
+        center_logits_grad=(
+            wants_grad and center_logits is not None and center_logits.requires_grad
+        ),
     )
     tensors = Tensors(
         features,

@@ -68,7 +68,7 @@ def agree_on_arguments(
         ("soft_targets", str(tensors.soft_targets is not None) if shared else "of its own"),
         ("the gradient to features", _wish(options.features_grad)),
         ("the gradient to anything", str(options.features_grad or options.center_logits_grad)),
-        *((name, str(getattr(options, name))) for name in Options._fields[:7]),
+        *((name, str(x)) for name, x in options._asdict().items() if not name.endswith("_grad")),
     )
     center_rows = -1 if center_logits is None or not shared else center_logits.size(0)
     everyone = agree(Call(operator, (num_anchors, center_rows), facts, error), group)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .collectives import Members, all_gather, all_to_all, share_of
+from .collectives import Members, all_gather, all_to_all
 from .loss_arguments import Options
 
 
@@ -154,7 +154,7 @@ def _to_class_shares(
 ) -> Tensor:
     """From the targets of own anchors, [A_own, C], to those of own classes, [A, C_own]."""
     own, total = sizes[members.rank], sum(sizes)
-    widths = [share_of(num_classes, rank, members.size)[1] for rank in range(members.size)]
+    widths = members.widths(num_classes)
     width = widths[members.rank]
     sent = torch.cat([part.flatten() for part in soft_targets.split(widths, 1)])
     received = [size * width for size in sizes]

@@ -12,7 +12,6 @@ from mmpretrain.registry import HOOKS
 from torch import Tensor, nn
 
 from paco.distributed import ShardedClassCenters, clip_grad_norm_, full_state_dict
-from paco.distributed.collectives import members_of
 from paco.distributed.shares import gather_to_first, shared_out
 
 from ... import compat
@@ -127,7 +126,7 @@ def _gather(
             parts = gather_to_first(value, centers.group)
             if parts is not None:
                 of_optimizer[index][name] = torch.cat(parts)
-    if state is None or members_of(None).rank > 0:
+    if state is None:
         return None
     names = [f"{name}." for name, _ in shared_out(model)]
     return {key: state[key] for key in state if key.startswith(tuple(names))}, of_optimizer
