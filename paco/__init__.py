@@ -8,7 +8,7 @@ The functions here are operators of libpaco; :mod:`paco.nn` has the modules to t
 from typing import Any
 
 from . import deploy, distributed, longtail, metrics, nn, reference
-from ._library import __version__, _what_to_do, build_info
+from ._library import __version__, build_info, what_to_do
 from .longtail import log_prior
 from .ops import (
     bcl_loss,
@@ -48,6 +48,6 @@ def __getattr__(name: str) -> Any:
     try:
         from ._C import Classifier
     except ImportError as error:
-        raise ImportError(f"paco.Classifier does not load: {error}. {_what_to_do()}") from error
+        raise ImportError(f"paco.Classifier does not load: {error}. {what_to_do()}") from error
 
     return Classifier

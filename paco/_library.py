@@ -22,7 +22,8 @@ def wheel_page() -> str:
     return f"torch-{_minor_version(torch.__version__)}+{device}.html"
 
 
-def _what_to_do() -> str:
+def what_to_do() -> str:
+    """How to get a libpaco for the torch that runs, as sentences for an error."""
     page = wheel_page()
     return (
         f"Install the wheel for this torch, which the page {page} lists: "
@@ -41,20 +42,20 @@ def _check_torch_version() -> str:
     """
     path = _FOLDER / "build_info.json"
     if not path.exists():
-        raise ImportError(f"libpaco is not built: there is no {path}. {_what_to_do()}")
+        raise ImportError(f"libpaco is not built: there is no {path}. {what_to_do()}")
     info = json.loads(path.read_text())
     built_for = _minor_version(info["torch_version"])
     if built_for != _minor_version(torch.__version__):
         raise ImportError(
             f"libpaco {info['version']} was built for torch {built_for}, but this is torch "
-            f"{torch.__version__}. {_what_to_do()}"
+            f"{torch.__version__}. {what_to_do()}"
         )
     cuda, running = info["cuda_version"], torch.version.cuda
     if cuda and cuda.split(".")[0] != (running or "").split(".")[0]:
         raise ImportError(
             f"libpaco {info['version']} was built for CUDA {cuda}, but this is torch "
             f"{torch.__version__}, which has {f'CUDA {running}' if running else 'no CUDA'}. "
-            f"{_what_to_do()}"
+            f"{what_to_do()}"
         )
     return info["version"]
 
@@ -66,7 +67,7 @@ try:
 except OSError as error:
     raise ImportError(
         f"libpaco {__version__} does not load under torch {torch.__version__} and Python "
-        f"{sys.version_info.major}.{sys.version_info.minor}: {error}. {_what_to_do()}"
+        f"{sys.version_info.major}.{sys.version_info.minor}: {error}. {what_to_do()}"
     ) from error
 
 

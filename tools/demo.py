@@ -22,6 +22,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from paco import deploy
+from paco.deploy.files import save_torchscript, torchscript
 from paco.mmpretrain import InferenceClassifier
 
 CONFIGS = Path(paco.__file__).parent / ".mim" / "configs" / "digits_lt"
@@ -66,7 +67,8 @@ def export(runner: Runner, work_dir: Path) -> None:
     deploy.export_classifier(model, images, work_dir / "classifier.pt")
     with torch.no_grad():
         test_images = TestImages(images, labels, model(images))
-    torch.jit.script(test_images).save(str(work_dir / "test_images.pt"))
+    with torchscript():
+        save_torchscript(torch.jit.script(test_images), work_dir / "test_images.pt", {})
     print(f"{work_dir}/classifier.pt: TorchScript for C++")
 
 
