@@ -203,12 +203,12 @@ $(BUILD)/cuda-tools/installed: .venv/toolbox requirements/cuda.txt
 .venv/toolbox .venv-onedl/toolbox:
 	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' || \
 	    { echo "libpaco needs Python 3.10 to 3.13 with the venv module; name one: make PYTHON=python3.12 ..."; exit 1; }
-	$(PYTHON) -m venv $(@D)
+	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/pip install -r $<
 	touch $@
 
 $(BUILD)/torch-%/torch: requirements/torch.txt
-	$(PYTHON) -m venv $(@D)
+	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/pip install torch==$* -r $<
 	touch $@
 

@@ -218,10 +218,11 @@ def _write_aoti(
 
     # A convolution of fewer than 16 images has branches of its own in PyTorch. The compiler takes
     # the branch of its example for a bound of the batch, and 2 for another, both of which hold for
-    # AOTI_RUNTIME_CHECK_INPUTS alone: the code is right for any batch.
+    # AOTI_RUNTIME_CHECK_INPUTS alone: the code is right for any batch, which PyTorch 2.8 cannot be
+    # told.
     images = example[torch.arange(max(16, len(example))) % len(example)]
     options = {}
-    if hasattr(config.aot_inductor, "check_lowerbound"):  # not in PyTorch 2.8
+    if hasattr(config.aot_inductor, "check_lowerbound"):
         options["aot_inductor.check_lowerbound"] = False
     save_aoti(_exported_program(model, images), path, texts, **options)
 
