@@ -31,20 +31,30 @@ size_t supported_capability() {
 #endif
 }
 
-size_t requested_capability() {
+// The fastest that the processor has. Only AMD's multiply bfloat16 faster than float; for others
+// rows are converted.
+size_t fastest_capability() {
+  const size_t supported = supported_capability();
+#if defined(__x86_64__)
+  if (supported == 3 && !__builtin_cpu_is("amd")) return 2;
+#endif
+  return supported;
+}
+
+size_t chosen_capability() {
   const char* const value = std::getenv("PACO_CPU_CAPABILITY");
-  if (value == nullptr) return kNames.size() - 1;
+  if (value == nullptr) return fastest_capability();
   const auto* const name = std::find(kNames.begin(), kNames.end(), value);
   if (name == kNames.end()) {
     throw ArgumentError("PACO_CPU_CAPABILITY must be default, avx2, avx512 or avx512_bf16, got " +
                         std::string(value));
   }
-  return name - kNames.begin();
+  return std::min<size_t>(supported_capability(), name - kNames.begin());
 }
 
 // The place of the one that is used.
 size_t capability() {
-  static const size_t place = std::min(supported_capability(), requested_capability());
+  static const size_t place = chosen_capability();
   return place;
 }
 
