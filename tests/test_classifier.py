@@ -129,6 +129,33 @@ def test_every_form_of_an_image_gives_the_same_bits(files):
     assert np.array_equal(of_gray, of_gray[[2, 2, 2]])
 
 
+@pytest.mark.parametrize("shape", [(3,), (10, 3), (12, 1, 3), (12, 1, 1)])
+def test_pixels_that_numpy_repeats(files, shape):
+    classifier = paco.Classifier(files / "model.pt", threads=1)
+    repeated = np.broadcast_to(np.random.randint(0, 256, shape, np.uint8), (12, 10, 3))
+    of_repeated, of_copies = classifier.run([repeated, repeated.copy()])[0]
+    assert np.array_equal(of_repeated, of_copies)
+    # A gray image of one value.
+    gray = np.broadcast_to(repeated[0, 0, :1], (12, 10))
+    of_repeated, of_copies = classifier.run([gray, gray.copy()])[0]
+    assert np.array_equal(of_repeated, of_copies)
+
+
+def test_images_of_no_size_that_fits(files):
+    classifier = paco.Classifier(files / "model.pt")
+    tall = np.lib.stride_tricks.as_strided(np.zeros(9, np.uint8), (2**32 + 12, 10, 3), (0, 0, 1))
+    with pytest.raises(ValueError, match=r"less than 2\*\*31 rows and columns, got the shape"):
+        classifier.run([tall])
+    # Its first bytes, as many as 32 bits count, are an image.
+    png = images(files)[0].read_bytes()
+    large = np.zeros(2**32 + len(png), np.uint8)
+    large[: len(png)] = np.frombuffer(png, np.uint8)
+    with pytest.raises(ValueError, match="the image is larger than 1 GB"):
+        classifier.run([large])
+    with pytest.raises(ValueError, match=f"{files} is a folder, and no image file"):
+        classifier.run([files])
+
+
 def test_the_best_classes_are_those_of_the_softmax(files):
     classifier = paco.Classifier(files / "model.pt")
     logits, _ = classifier.run(images(files))

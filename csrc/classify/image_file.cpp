@@ -13,6 +13,14 @@ namespace {
 namespace fs = std::filesystem;
 using Bytes = std::span<const uint8_t>;
 
+// OpenCV counts the bytes of a file in an int.
+void check_size(uintmax_t size) {
+  constexpr uintmax_t kLargest = 1 << 30;
+  if (size > kLargest) {
+    throw Error("is larger than 1 GB, and no image file");
+  }
+}
+
 bool has(Bytes file, size_t at, std::string_view text) {
   return at + text.size() <= file.size() &&
          std::memcmp(file.data() + at, text.data(), text.size()) == 0;
@@ -64,14 +72,17 @@ std::vector<uint8_t> read_image_file(const fs::path& path) {
   if (!fs::exists(status)) {
     throw Error("cannot be read: " + error.message());
   }
+  if (fs::is_directory(status)) {
+    throw Error("is a folder, and no image file");
+  }
   if (!fs::is_regular_file(status)) {
     throw Error("is a pipe, a socket or a device, and no image file");
   }
-  constexpr uintmax_t kLargest = 1 << 30;
   const uintmax_t size = fs::file_size(path, error);
-  if (error || size > kLargest) {
-    throw Error("is larger than 1 GB, and no image file");
+  if (error) {
+    throw Error("cannot be read: " + error.message());
   }
+  check_size(size);
   std::vector<uint8_t> file(size);
   std::ifstream stream(path, std::ios::binary);
   if (!stream.read(reinterpret_cast<char*>(file.data()), static_cast<std::streamsize>(size))) {
@@ -84,6 +95,7 @@ void check_image_file(Bytes file) {
   if (file.empty()) {
     throw Error("is empty");
   }
+  check_size(file.size());
   if (has(file, 0, "GIF8")) {
     throw Error("is a GIF, of which programs show different frames; convert it to PNG");
   }

@@ -3,7 +3,10 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <limits>
 #include <memory>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -32,6 +35,10 @@ Pixels pixels_of(const py::array& array, const std::string& channels) {
     throw Error("an image must have 1 or 3 channels, got the shape " +
                 py::str(array.attr("shape")).cast<std::string>());
   }
+  if (std::max(array.shape(0), array.shape(1)) > std::numeric_limits<int>::max()) {
+    throw Error("an image must have less than 2**31 rows and columns, got the shape " +
+                py::str(array.attr("shape")).cast<std::string>());
+  }
   Pixels pixels;
   pixels.data = static_cast<const uint8_t*>(array.data());
   pixels.height = static_cast<int>(array.shape(0));
@@ -54,9 +61,10 @@ void add(const py::handle& object, const std::string& channels, Images& to) {
         py::repr(py::type::of(object)).cast<std::string>());
   }
   // A view of the same memory; of bytes themselves NumPy would make a string.
-  const py::array array = py::module_::import("numpy").attr("asarray")(
-      py::isinstance<py::array>(object) ? object.cast<py::object>()
-                                        : py::memoryview(object.cast<py::object>()));
+  const py::module_ numpy = py::module_::import("numpy");
+  py::array array = numpy.attr("asarray")(py::isinstance<py::array>(object)
+                                              ? object.cast<py::object>()
+                                              : py::memoryview(object.cast<py::object>()));
   if (!py::isinstance<py::array_t<uint8_t>>(array) || array.ndim() < 1 || array.ndim() > 3 ||
       array.size() == 0) {
     throw Error("an image must be an array of uint8 [H, W] or [H, W, C], got " +
@@ -68,8 +76,15 @@ void add(const py::handle& object, const std::string& channels, Images& to) {
     to.owners.push_back(file);
     to.images.emplace_back(Image::File(file.data(), static_cast<size_t>(file.size())));
   } else {
+    Pixels pixels = pixels_of(array, channels);
+    // To NumPy a stride of 0 repeats a number; to Pixels it says that nothing lies between two.
+    const std::span strides(array.strides(), array.ndim());
+    if (std::find(strides.begin(), strides.end(), 0) != strides.end()) {
+      array = numpy.attr("ascontiguousarray")(array);
+      pixels = pixels_of(array, channels);
+    }
     to.owners.push_back(array);
-    to.images.emplace_back(pixels_of(array, channels));
+    to.images.emplace_back(pixels);
   }
 }
 

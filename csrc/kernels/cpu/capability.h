@@ -1,9 +1,9 @@
 #pragma once
 
-// The instruction sets that the files *_kernels.cpp are compiled for, from the most
-// common to the most capable. The fastest that the processor has is used, or the one that the
-// environment variable PACO_CPU_CAPABILITY (default, avx2, avx512 or avx512_bf16), read once,
-// names; where the processor lacks it, the best that it has.
+// The instruction sets that the files *_kernels.cpp are compiled for, from the most common to the
+// most capable. The fastest that the processor has is used, or the one that the environment
+// variable PACO_CPU_CAPABILITY (default, avx2, avx512 or avx512_bf16), read once, names; where the
+// processor lacks it, the best that it has.
 //
 // Seen by those translation units, so this header defines no function.
 
