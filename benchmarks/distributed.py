@@ -32,7 +32,7 @@ from torch.nn import functional as F
 
 import paco
 from paco.distributed import ShardedClassCenters
-from paco.distributed.collectives import share_of
+from paco.distributed.collectives import members_of
 from paco.nn import ClassCenters
 
 FORMS = ("usual", "shared queue", "shared queue and classes")
@@ -183,7 +183,7 @@ def of_process(
     )
     results = {}
     for form in FORMS:
-        step = make_step(form, sizes, rank, processes)
+        step = make_step(form, sizes)
         loss = step()
         seconds = []
         dist.barrier()
@@ -211,10 +211,11 @@ def sent_over_loopback() -> int:
     return int(found[1])
 
 
-def make_step(form: str, sizes: Sizes, rank: int, processes: int) -> Callable[[], Tensor]:
+def make_step(form: str, sizes: Sizes) -> Callable[[], Tensor]:
     """Forward and backward pass of the loss and the centers."""
     torch.manual_seed(0)
-    first, own = share_of(sizes.anchors, rank, processes)
+    members = members_of(None)
+    first, own = members.share(sizes.anchors)
     mine = slice(first, first + own)
     queries = F.normalize(torch.randn(sizes.anchors, sizes.dim), dim=1)[mine].requires_grad_()
     keys = F.normalize(torch.randn(sizes.anchors, sizes.dim), dim=1)[mine]
@@ -226,7 +227,7 @@ def make_step(form: str, sizes: Sizes, rank: int, processes: int) -> Callable[[]
     whole = ClassCenters(sizes.width, sizes.classes)
     centers = whole
     if form != "usual":
-        k_first, k_own = share_of(sizes.queue, rank, processes)
+        k_first, k_own = members.share(sizes.queue)
         queue = queue[k_first : k_first + k_own].clone()
         queue_labels = queue_labels[k_first : k_first + k_own].clone()
     if form == "shared queue and classes":
