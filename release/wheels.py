@@ -147,7 +147,8 @@ def build_consumers(environment: Path) -> Path:
     python, cmake = environment / "bin" / "python", environment / "bin" / "cmake"
     program = "import paco, torch; print(paco.__path__[0], torch.utils.cmake_prefix_path, sep=';')"
     prefixes = run(python, "-c", program, cwd=environment).strip()
-    run(cmake, "-S", ROOT / "examples" / "cpp", "-B", folder, f"-DCMAKE_PREFIX_PATH={prefixes}")
+    examples = ROOT / "examples" / "cpp"
+    run(cmake, "--fresh", "-S", examples, "-B", folder, f"-DCMAKE_PREFIX_PATH={prefixes}")
     run(cmake, "--build", folder, "--target", "training_step", "classify_images")
     return folder
 
