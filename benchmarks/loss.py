@@ -146,6 +146,8 @@ def make_call(case: Case, candidate: str) -> Callable[[], tuple[Tensor, ...]]:
     if case.form == "bcl":
         return make_bcl_call(problem, BCL_LOSSES[candidate]())
     loss_function = LOSSES[candidate]()
+    # To the other ways autograd says that keys need no gradient.
+    keys = {"detach_keys": True} if candidate == "paco" else {}
 
     def call() -> tuple[Tensor, ...]:
         features = problem.anchors
@@ -158,6 +160,7 @@ def make_call(case: Case, candidate: str) -> Callable[[], tuple[Tensor, ...]]:
             problem.queue,
             problem.queue_labels,
             num_anchors=case.anchors,
+            **keys,
             alpha=0.05,
             temperature=0.2,
         )

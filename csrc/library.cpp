@@ -16,8 +16,8 @@ TORCH_LIBRARY(paco, m) {
       "paco_loss(Tensor features, Tensor labels, Tensor? center_logits=None, Tensor? queue=None, "
       "Tensor? queue_labels=None, Tensor? num_valid=None, Tensor? anchor_weight=None, "
       "SymInt? num_anchors=None, float beta=1.0, float gamma=1.0, float? base_temperature=None, "
-      "float label_smoothing=0.0, Tensor? soft_targets=None, *, float alpha, float temperature) -> "
-      "Tensor");
+      "float label_smoothing=0.0, Tensor? soft_targets=None, bool detach_keys=False, *, "
+      "float alpha, float temperature) -> Tensor");
 
   // The PaCo loss of samples with any number of classes, a scalar. See ops/multi_label_paco_loss.h.
   m.def(

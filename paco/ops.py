@@ -35,6 +35,7 @@ def paco_loss(
     base_temperature: float | None = None,
     label_smoothing: float = 0.0,
     soft_targets: Tensor | None = None,
+    detach_keys: bool = False,
     *,
     alpha: float,
     temperature: float,
@@ -81,6 +82,8 @@ def paco_loss(
         soft_targets: t, [A, C], float32 or float64, each row >= 0 and of sum 1: takes the place of
             the labels in the centers' term, such as for images that are mixed (Mixup, CutMix). The
             labels still decide the pairs. Not beside ``label_smoothing``; no gradient flows to it.
+        detach_keys: the rows of ``features`` beyond the anchors are keys without a gradient, such
+            as those of a momentum encoder: theirs is 0, and not computed.
         alpha: weight of a same-class pair, >= 0.
         temperature: T, > 0.
 
@@ -117,6 +120,7 @@ def paco_loss(
         base_temperature,
         label_smoothing,
         soft_targets,
+        detach_keys,
         alpha=alpha,
         temperature=temperature,
     )

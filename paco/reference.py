@@ -46,6 +46,7 @@ def paco_loss(
     base_temperature: float | None = None,
     label_smoothing: float = 0.0,
     soft_targets: Tensor | None = None,
+    detach_keys: bool = False,
     *,
     alpha: float,
     temperature: float,
@@ -60,6 +61,8 @@ def paco_loss(
     if a is None:
         a = features.size(0) if center_logits is None else center_logits.size(0)
     z = features.to(dtype)
+    if detach_keys:
+        z = torch.cat([z[:a], z[a:].detach()])
     y = labels
     inputs = [z]
     if queue is not None and queue_labels is not None:

@@ -113,7 +113,7 @@ def split(problem):
 )
 @pytest.mark.parametrize("case", range(5))
 def test_loss_is_the_operator(rng, form, case):
-    problem = draw_loss(rng, torch.float32)
+    problem = draw_loss(rng, torch.float32, detach_keys=rng.choice([False, True]))
     loss, arguments = split(problem)
     actual = value_and_gradients(form(loss), arguments)
     assert identical(actual, value_and_gradients(paco.paco_loss, problem))

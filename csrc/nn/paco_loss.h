@@ -24,7 +24,8 @@ class PACO_API PaCoLossImpl : public torch::nn::Module {
                         const std::optional<torch::Tensor>& num_valid = std::nullopt,
                         const std::optional<torch::Tensor>& anchor_weight = std::nullopt,
                         std::optional<int64_t> num_anchors = std::nullopt,
-                        const std::optional<torch::Tensor>& soft_targets = std::nullopt);
+                        const std::optional<torch::Tensor>& soft_targets = std::nullopt,
+                        bool detach_keys = false);
 
   const PaCoLossOptions options;
 };

@@ -43,7 +43,8 @@ StepResult TrainingStepImpl::detailed(const torch::Tensor& queries, const torch:
   const torch::Tensor key_labels = labels.repeat({num_keys / std::max<int64_t>(batch, 1)});
   result.loss =
       loss(result.features, torch::cat({labels, key_labels}), result.center_logits, queue->features,
-           queue->labels, queue->num_valid(), std::nullopt, std::nullopt, soft_targets);
+           queue->labels, queue->num_valid(), std::nullopt, std::nullopt, soft_targets,
+           /*detach_keys=*/true);
   queue->enqueue(unit_keys, key_labels);
   return result;
 }

@@ -27,12 +27,12 @@ OptionalTensor to_float(const OptionalTensor& tensor) {
 
 // The losses are computed in float32 from whatever dtype the inputs come in.
 template <c10::DeviceType device>
-at::Tensor loss_autocast(const PaCoLossArguments& args) {
+at::Tensor loss_autocast(const PaCoLossArguments& args, bool detach_keys) {
   const c10::impl::ExcludeDispatchKeyGuard no_autocast(kAutocastKey<device>);
   return paco_loss(*to_float<device>(args.features), args.labels,
                    to_float<device>(args.center_logits), to_float<device>(args.queue),
                    args.queue_labels, args.num_valid, args.anchor_weight, args.num_anchors,
-                   args.options, args.soft_targets);
+                   args.options, args.soft_targets, detach_keys);
 }
 
 template <c10::DeviceType device>
@@ -77,7 +77,7 @@ at::Tensor vmf_autocast(const VmfLogitsArguments& args) {
 
 template <c10::DeviceType device>
 void register_autocast(torch::Library& m) {
-  m.impl("paco_loss", TORCH_FN(paco_loss_adaptor<loss_autocast<device>>));
+  m.impl("paco_loss", TORCH_FN(loss_adaptor<loss_autocast<device>>));
   m.impl("bcl_loss", TORCH_FN(bcl_loss_adaptor<bcl_loss_autocast<device>>));
   m.impl("multi_label_paco_loss",
          TORCH_FN(multi_label_paco_loss_adaptor<multi_label_autocast<device>>));

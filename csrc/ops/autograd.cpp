@@ -3,6 +3,7 @@
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/constant_pad_nd.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
 #include <torch/csrc/autograd/autograd_not_implemented_fallback.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -33,7 +34,7 @@ class PaCoLossFunction : public torch::autograd::Function<PaCoLossFunction> {
   // The first two are what the gradient flows to; they are among `args` too.
   static Variable forward(AutogradContext* context, const Variable& features,
                           const OptionalTensor& center_logits, const PaCoLossArguments* args,
-                          bool features_grad) {
+                          bool features_grad, bool detach_keys) {
     const at::AutoDispatchBelowADInplaceOrView below_autograd;
     const auto state = paco_loss_forward(*args, features_grad);
     context->save_for_backward({features, args->labels, center_logits.value_or(Variable()),
@@ -49,6 +50,7 @@ class PaCoLossFunction : public torch::autograd::Function<PaCoLossFunction> {
                             options.gamma,
                             options.base_temperature.value_or(options.temperature),
                             options.label_smoothing};
+    context->saved_data["detach_keys"] = detach_keys;
     return state.loss;
   }
 
@@ -65,27 +67,36 @@ class PaCoLossFunction : public torch::autograd::Function<PaCoLossFunction> {
     const auto anchor_weight = as_optional(saved[3]);
     const auto class_counts = as_optional(saved[7]);
     const auto soft_targets = as_optional(saved[8]);
-    const auto gradients = paco_loss_backward({.grad_loss = grad_outputs[0],
-                                               .features = saved[0],
-                                               .labels = saved[1],
-                                               .center_logits = center_logits,
-                                               .anchor_weight = anchor_weight,
-                                               .log_partition = saved[4],
-                                               .pair_weight = saved[5],
-                                               .anchor_grad = saved[6],
-                                               .options = {.alpha = options[0],
-                                                           .temperature = options[1],
-                                                           .beta = options[2],
-                                                           .gamma = options[3],
-                                                           .base_temperature = options[4],
-                                                           .label_smoothing = options[5]},
-                                               .soft_targets = soft_targets,
-                                               .features_grad = features_grad,
-                                               .center_logits_grad = center_logits_grad,
-                                               .class_counts = class_counts});
+    // Without a gradient to keys the anchors are all rows that the backward pass has to know.
+    const c10::SymInt num_rows = saved[0].sym_size(0);
+    const bool detach_keys = context->saved_data["detach_keys"].toBool();
+    const c10::SymInt num_columns = detach_keys ? saved[5].sym_size(0) : num_rows;
+    auto gradients = paco_loss_backward({.grad_loss = grad_outputs[0],
+                                         .features = saved[0].narrow_symint(0, 0, num_columns),
+                                         .labels = saved[1].narrow_symint(0, 0, num_columns),
+                                         .center_logits = center_logits,
+                                         .anchor_weight = anchor_weight,
+                                         .log_partition = saved[4],
+                                         .pair_weight = saved[5],
+                                         .anchor_grad = saved[6],
+                                         .options = {.alpha = options[0],
+                                                     .temperature = options[1],
+                                                     .beta = options[2],
+                                                     .gamma = options[3],
+                                                     .base_temperature = options[4],
+                                                     .label_smoothing = options[5]},
+                                         .soft_targets = soft_targets,
+                                         .features_grad = features_grad,
+                                         .center_logits_grad = center_logits_grad,
+                                         .class_counts = class_counts});
+    if (features_grad && detach_keys) {
+      gradients.features =
+          at::constant_pad_nd_symint(gradients.features, {0, 0, 0, num_rows - num_columns});
+    }
     // One entry an argument of forward().
     return {features_grad ? gradients.features : Variable(),
-            center_logits_grad ? gradients.center_logits : Variable(), Variable(), Variable()};
+            center_logits_grad ? gradients.center_logits : Variable(), Variable(), Variable(),
+            Variable()};
   }
 };
 
@@ -99,7 +110,7 @@ void check_no_queue_again(const char* op, const std::optional<at::Tensor>& queue
                     "checkpoint the encoders only, not the loss and the queue");
 }
 
-at::Tensor loss_autograd(const PaCoLossArguments& args) {
+at::Tensor loss_autograd(const PaCoLossArguments& args, bool detach_keys) {
   const bool wants_grad = at::GradMode::is_enabled();
   TORCH_CHECK_VALUE(!(wants_grad && args.anchor_weight && args.anchor_weight->requires_grad()),
                     "paco_loss: anchor_weight must not require a gradient (none flows to it); "
@@ -109,7 +120,7 @@ at::Tensor loss_autograd(const PaCoLossArguments& args) {
                     "detach it");
   check_no_queue_again("paco_loss", args.queue);
   return PaCoLossFunction::apply(args.features, args.center_logits, &args,
-                                 wants_grad && args.features.requires_grad());
+                                 wants_grad && args.features.requires_grad(), detach_keys);
 }
 
 class BCLLossFunction : public torch::autograd::Function<BCLLossFunction> {
@@ -223,7 +234,7 @@ void class_mean_update_autograd(const at::Tensor& class_mean, const at::Tensor& 
 }  // namespace paco
 
 TORCH_LIBRARY_IMPL(paco, Autograd, m) {
-  m.impl("paco_loss", TORCH_FN(paco::paco_loss_adaptor<paco::loss_autograd>));
+  m.impl("paco_loss", TORCH_FN(paco::loss_adaptor<paco::loss_autograd>));
   m.impl("bcl_loss", TORCH_FN(paco::bcl_loss_adaptor<paco::bcl_loss_autograd>));
   // The halves have no derivative of their own. Saying so turns a second derivative, which would be
   // silently wrong, into an error.

@@ -23,7 +23,7 @@ namespace paco {
 namespace {
 
 // The loss alone is computed without autograd.
-at::Tensor loss_without_grad(const PaCoLossArguments& args) {
+at::Tensor loss_without_grad(const PaCoLossArguments& args, bool /*detach_keys*/) {
   return paco_loss_forward(args, /*features_grad=*/false).loss;
 }
 
@@ -58,7 +58,7 @@ build_info_fields() {
 }  // namespace paco
 
 TORCH_LIBRARY_IMPL(paco, CompositeExplicitAutograd, m) {
-  m.impl("paco_loss", TORCH_FN(paco::paco_loss_adaptor<paco::loss_without_grad>));
+  m.impl("paco_loss", TORCH_FN(paco::loss_adaptor<paco::loss_without_grad>));
   m.impl("bcl_loss", TORCH_FN(paco::bcl_loss_adaptor<paco::bcl_loss_without_grad>));
   m.impl("paco_loss_forward", TORCH_FN(paco::forward_adaptor<paco::composite::paco_loss_forward>));
   m.impl("paco_loss_backward",

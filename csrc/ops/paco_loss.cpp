@@ -9,7 +9,7 @@
 namespace paco {
 namespace {
 
-using LossSignature = decltype(paco_loss_adaptor<dispatch_paco_loss>);
+using LossSignature = decltype(loss_adaptor<dispatch_paco_loss>);
 using ForwardSignature =
     decltype(paco_loss_adaptor<checked_forward<paco_loss_forward>, bool, const OptionalTensor&>);
 using BackwardSignature = decltype(backward_adaptor<paco_loss_backward>);
@@ -17,15 +17,6 @@ using BackwardSignature = decltype(backward_adaptor<paco_loss_backward>);
 template <typename Signature>
 auto find(const char* name) {
   return c10::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<Signature>();
-}
-
-template <typename Operator, typename... Rest>
-auto call(const Operator& op, const PaCoLossArguments& args, const Rest&... rest) {
-  const PaCoLossOptions& options = args.options;
-  return op.call(args.features, args.labels, args.center_logits, args.queue, args.queue_labels,
-                 args.num_valid, args.anchor_weight, args.num_anchors, options.beta, options.gamma,
-                 options.base_temperature, options.label_smoothing, args.soft_targets,
-                 options.alpha, options.temperature, rest...);
 }
 
 }  // namespace
@@ -37,20 +28,29 @@ at::Tensor paco_loss(const at::Tensor& features, const at::Tensor& labels,
                      const std::optional<at::Tensor>& num_valid,
                      const std::optional<at::Tensor>& anchor_weight,
                      std::optional<c10::SymInt> num_anchors, const PaCoLossOptions& options,
-                     const std::optional<at::Tensor>& soft_targets) {
+                     const std::optional<at::Tensor>& soft_targets, bool detach_keys) {
   return dispatch_paco_loss({features, labels, center_logits, queue, queue_labels, num_valid,
-                             anchor_weight, std::move(num_anchors), options, soft_targets});
+                             anchor_weight, std::move(num_anchors), options, soft_targets},
+                            detach_keys);
 }
 
-at::Tensor dispatch_paco_loss(const PaCoLossArguments& args) {
+at::Tensor dispatch_paco_loss(const PaCoLossArguments& args, bool detach_keys) {
   static const auto op = find<LossSignature>("paco::paco_loss");
-  return call(op, args);
+  const PaCoLossOptions& options = args.options;
+  return op.call(args.features, args.labels, args.center_logits, args.queue, args.queue_labels,
+                 args.num_valid, args.anchor_weight, args.num_anchors, options.beta, options.gamma,
+                 options.base_temperature, options.label_smoothing, args.soft_targets, detach_keys,
+                 options.alpha, options.temperature);
 }
 
 PaCoLossState paco_loss_forward(const PaCoLossArguments& args, bool features_grad) {
   static const auto op = find<ForwardSignature>("paco::paco_loss_forward");
+  const PaCoLossOptions& options = args.options;
   auto [loss, log_partition, pair_weight, anchor_grad] =
-      call(op, args, features_grad, args.class_counts);
+      op.call(args.features, args.labels, args.center_logits, args.queue, args.queue_labels,
+              args.num_valid, args.anchor_weight, args.num_anchors, options.beta, options.gamma,
+              options.base_temperature, options.label_smoothing, args.soft_targets, options.alpha,
+              options.temperature, features_grad, args.class_counts);
   return {loss, log_partition, pair_weight, anchor_grad};
 }
 

@@ -43,9 +43,10 @@ struct PaCoLossOptions {
 /// - anchor_weight: [A], >= 0; no gradient flows to it; optional.
 /// - num_anchors: A, 1 <= A <= M; where absent, the rows of center_logits, or else of features.
 /// - soft_targets: t, [A, C], float32 or float64, rows >= 0 that sum to 1, in place of the labels
-/// in
-///   the centers' term (the labels still decide the pairs); without label_smoothing; no gradient
+///   in the centers' term (the labels still decide the pairs); without label_smoothing; no gradient
 ///   flows to it; optional.
+/// - detach_keys: whether the rows of `features` beyond the anchors are keys without a gradient,
+///   whose part of the backward pass is then left out.
 ///
 /// Returns a scalar, float64 for float64 features, else float32. The gradient flows to `features`,
 /// as anchors and as contrast, and to `center_logits`; a second derivative is an error. A NaN or an
@@ -59,6 +60,7 @@ PACO_API at::Tensor paco_loss(
     const std::optional<at::Tensor>& center_logits, const std::optional<at::Tensor>& queue,
     const std::optional<at::Tensor>& queue_labels, const std::optional<at::Tensor>& num_valid,
     const std::optional<at::Tensor>& anchor_weight, std::optional<c10::SymInt> num_anchors,
-    const PaCoLossOptions& options, const std::optional<at::Tensor>& soft_targets = std::nullopt);
+    const PaCoLossOptions& options, const std::optional<at::Tensor>& soft_targets = std::nullopt,
+    bool detach_keys = false);
 
 }  // namespace paco

@@ -82,7 +82,7 @@ PaCoLossState empty_state(const PaCoLossArguments& args, bool features_grad);
 PaCoLossInputGradients empty_gradients(const PaCoLossBackwardArguments& args);
 
 // The loss and its halves, as calls of the dispatcher.
-at::Tensor dispatch_paco_loss(const PaCoLossArguments& args);
+at::Tensor dispatch_paco_loss(const PaCoLossArguments& args, bool detach_keys);
 PaCoLossState paco_loss_forward(const PaCoLossArguments& args, bool features_grad);
 PaCoLossInputGradients paco_loss_backward(const PaCoLossBackwardArguments& args);
 
@@ -113,6 +113,21 @@ std::invoke_result_t<decltype(function), const PaCoLossArguments&, Rest...> paco
                                      .label_smoothing = label_smoothing},
                                     soft_targets},
                   rest...);
+}
+
+// The kernel paco_loss of one dispatch key, whose schema has one more argument in the middle.
+template <at::Tensor (*loss)(const PaCoLossArguments& args, bool detach_keys)>
+at::Tensor loss_adaptor(const at::Tensor& features, const at::Tensor& labels,
+                        const OptionalTensor& center_logits, const OptionalTensor& queue,
+                        const OptionalTensor& queue_labels, const OptionalTensor& num_valid,
+                        const OptionalTensor& anchor_weight, std::optional<c10::SymInt> num_anchors,
+                        double beta, double gamma, std::optional<double> base_temperature,
+                        double label_smoothing, const OptionalTensor& soft_targets,
+                        bool detach_keys, double alpha, double temperature) {
+  return paco_loss_adaptor<loss, bool>(features, labels, center_logits, queue, queue_labels,
+                                       num_valid, anchor_weight, std::move(num_anchors), beta,
+                                       gamma, base_temperature, label_smoothing, soft_targets,
+                                       alpha, temperature, detach_keys);
 }
 
 using PaCoLossForward = PaCoLossState(const PaCoLossArguments& args, bool features_grad);

@@ -84,6 +84,7 @@ def bcl_loss(
         alpha=1.0,
         temperature=temperature,
         num_classes=None,
+        detach_keys=False,
         features_grad=wants_grad,
         center_logits_grad=False,
     )

@@ -28,6 +28,7 @@ def paco_loss(
     base_temperature: float | None = None,
     label_smoothing: float = 0.0,
     soft_targets: Tensor | None = None,
+    detach_keys: bool = False,
     num_classes: int | None = None,
     group: dist.ProcessGroup | None = None,
     anchors_per_process: Sequence[int] | None = None,
@@ -66,6 +67,7 @@ def paco_loss(
         base_temperature: T_base.
         label_smoothing: epsilon.
         soft_targets: [A_own, C], of its own anchors and all classes in any case.
+        detach_keys: its rows beyond its own anchors are keys without a gradient.
         num_classes: C, where the classes are shared out: process r has the r-th of W shares, of
             about as many classes each, as :func:`torch.tensor_split` makes them.
         group: the process group; the default one if None.
@@ -101,6 +103,7 @@ def paco_loss(
             base_temperature,
             label_smoothing,
             soft_targets,
+            detach_keys,
             alpha=alpha,
             temperature=temperature,
         )
@@ -121,6 +124,7 @@ def paco_loss(
         alpha=alpha,
         temperature=temperature,
         num_classes=num_classes,
+        detach_keys=detach_keys,
         features_grad=wants_grad and features.requires_grad,
         center_logits_grad=(
             wants_grad and center_logits is not None and center_logits.requires_grad

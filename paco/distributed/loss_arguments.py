@@ -24,6 +24,7 @@ class Options(NamedTuple):
     alpha: float
     temperature: float
     num_classes: int | None
+    detach_keys: bool
     features_grad: bool
     center_logits_grad: bool
 

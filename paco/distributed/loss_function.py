@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from .collectives import Members, all_gather, all_to_all
 from .loss_arguments import Options
@@ -111,6 +112,8 @@ class PaCoLossFunction(torch.autograd.Function):
             anchor_grad,
         ) = ctx.saved_tensors
         sizes, options, members = ctx.sizes, ctx.options, ctx.members
+        # Without a gradient to keys its own anchors are all columns that have one.
+        columns = sizes[members.rank] if options.detach_keys else features.size(0)
         # One row for each anchor, L_i, W_i and the gradient to l_i, is all that travels.
         grad_losses = (grad_loss.double() * (members.size / sum(sizes))).expand_as(log_partition)
         if anchor_weight is not None:
@@ -122,8 +125,8 @@ class PaCoLossFunction(torch.autograd.Function):
             anchors,
             anchor_labels,
             anchor_rows,
-            features,
-            labels,
+            features[:columns],
+            labels[:columns],
             center_logits,
             ctx.first_class,
             options.num_classes,
@@ -141,6 +144,8 @@ class PaCoLossFunction(torch.autograd.Function):
             options.center_logits_grad,
             class_counts,
         )
+        if options.features_grad:
+            grad_features = F.pad(grad_features, (0, 0, 0, features.size(0) - columns))
         return (
             grad_features if options.features_grad else None,
             None,

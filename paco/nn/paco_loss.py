@@ -53,6 +53,7 @@ class PaCoLoss(nn.Module):
         anchor_weight: Tensor | None = None,
         num_anchors: int | None = None,
         soft_targets: Tensor | None = None,
+        detach_keys: bool = False,
     ) -> Tensor:
         """The scalar loss; see :func:`paco.paco_loss`."""
         return ops.paco_loss(
@@ -69,6 +70,7 @@ class PaCoLoss(nn.Module):
             self.base_temperature,
             self.label_smoothing,
             soft_targets,
+            detach_keys,
             alpha=self.alpha,
             temperature=self.temperature,
         )
@@ -84,6 +86,7 @@ class PaCoLoss(nn.Module):
         anchor_weight: Tensor | None = None,
         num_anchors: int | None = None,
         soft_targets: Tensor | None = None,
+        detach_keys: bool = False,
         num_classes: int | None = None,
         anchors_per_process: list[int] | None = None,
     ) -> Tensor:
@@ -102,6 +105,7 @@ class PaCoLoss(nn.Module):
             self.base_temperature,
             self.label_smoothing,
             soft_targets,
+            detach_keys,
             num_classes,
             anchors_per_process=anchors_per_process,
             alpha=self.alpha,

@@ -186,6 +186,7 @@ class TrainingStep(nn.Module):
             self.queue.labels,
             num_valid=self.queue.num_valid,
             soft_targets=soft_targets,
+            detach_keys=True,
         )
 
     @torch.jit.unused
@@ -219,6 +220,7 @@ class TrainingStep(nn.Module):
             None,
             pooled.size(0),
             soft_targets,
+            True,
             self.centers.num_classes if self.shared_centers else None,
             anchors_per_process,
         )

@@ -29,6 +29,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "GPaCo": dict(rows=20, anchors=20, queue=30, valid=None, classes=6, centers=True),
     "SupCon": dict(centers=False, alpha=1.0, gamma=1.0, classes=4, rows=16, anchors=16),
     "soft targets and weights": dict(centers=True, classes=7, soft=True, weighted=True),
+    "keys without a gradient": dict(rows=24, anchors=12, queue=40, centers=True, detach_keys=True),
     "one anchor": dict(anchors=1, rows=9, centers=True),
     "balanced softmax": dict(centers=True, alpha=0.0, gamma=0.0, classes=5),
     "anything": {},

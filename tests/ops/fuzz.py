@@ -91,6 +91,8 @@ def draw(rng: random.Random) -> Problem:
             problem["soft_targets"] = soft_targets(rng, anchors, classes, dtype)
         problem[rng.choice(["alpha", "gamma", "none"])] = rng.choice([0.0, 1.0])
         problem.pop("none", None)
+    if anchors < len(problem["features"]) and rng.random() < 0.5:
+        problem["detach_keys"] = True
     if rng.random() < 0.3:
         problem["anchor_weight"] = 10 ** torch.empty(anchors).uniform_(-4, 4)
     return problem

@@ -45,6 +45,15 @@ def test_edge(rng, device, dtype, edge):
     assert_as_defined(draw_loss(rng, dtype, **edge), device)
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("case", range(8))
+def test_keys_without_a_gradient(rng, device, dtype, case):
+    problem = draw_loss(rng, dtype, rows=rng.randint(2, 60), detach_keys=True)
+    assert_as_defined(problem, device)
+    gradient = value_and_gradients(paco.paco_loss, on(device, problem))["features"]
+    assert not gradient[problem["num_anchors"] :].any()
+
+
 @pytest.mark.parametrize("problem", HARD.values(), ids=HARD.keys())
 def test_hard_problem(rng, device, problem):
     assert_as_good_as_torch(problem(), device)
@@ -288,21 +297,28 @@ scripted_loss = script(paco.paco_loss)
 
 @pytest.mark.parametrize("case", range(10))
 def test_scripted_is_eager(rng, case):
-    problem = draw_loss(rng, torch.float32)
+    problem = draw_loss(rng, torch.float32, detach_keys=rng.choice([False, True]))
     assert identical(
         value_and_gradients(scripted_loss, problem), value_and_gradients(paco.paco_loss, problem)
     )
 
 
-@pytest.mark.parametrize("soft", [False, True], ids=["labels", "soft targets"])
-def test_compiled_is_eager(rng, device, soft):
+@pytest.mark.parametrize(
+    ("soft", "detach_keys"), [(False, True), (True, False)], ids=["labels", "soft targets"]
+)
+def test_compiled_is_eager(rng, device, soft, detach_keys):
     settings = dict(alpha=0.3, gamma=0.8, temperature=0.2, base_temperature=0.3)
 
     def loss(features, **tensors):
         anchors = features.size(0) // 2
         smoothing = 0.0 if soft else 0.1
         return paco.paco_loss(
-            features, num_anchors=anchors, label_smoothing=smoothing, **tensors, **settings
+            features,
+            num_anchors=anchors,
+            label_smoothing=smoothing,
+            detach_keys=detach_keys,
+            **tensors,
+            **settings,
         )
 
     torch.compiler.reset()
@@ -387,6 +403,12 @@ OPCHECK_EDGES = [
 def test_opcheck(rng, device, edge, gradients):
     problem = on(device, draw_loss(rng, torch.float32, **EDGES[edge]))
     problem = with_gradients(problem) if gradients else problem
+    torch.library.opcheck(torch.ops.paco.paco_loss.default, *arguments_of(problem))
+
+
+def test_opcheck_of_keys_without_a_gradient(rng, device):
+    problem = draw_loss(rng, torch.float32, rows=9, anchors=4, centers=True, detach_keys=True)
+    problem = with_gradients(on(device, problem))
     torch.library.opcheck(torch.ops.paco.paco_loss.default, *arguments_of(problem))
 
 

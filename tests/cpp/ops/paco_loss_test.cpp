@@ -95,6 +95,21 @@ LossProblem sound_problem() {
   return p;
 }
 
+TEST(PaCoLoss, LeavesOutTheGradientToKeys) {
+  const LossProblem p = sound_problem();
+  const auto detached = [](const LossProblem& q) {
+    return paco_loss(q.features, q.labels, q.center_logits, q.queue, q.queue_labels, q.num_valid,
+                     q.anchor_weight, q.num_anchors, q.options, q.soft_targets,
+                     /*detach_keys=*/true);
+  };
+  const Result whole = evaluate(p, paco_loss_of);
+  const Result actual = evaluate(p, detached);
+  EXPECT_TRUE(actual.loss.equal(whole.loss));
+  EXPECT_TRUE(torch::allclose(actual.grad_features.slice(0, 0, 3),
+                              whole.grad_features.slice(0, 0, 3), 1e-5, 1e-6));
+  EXPECT_FALSE(actual.grad_features.slice(0, 3).any().item<bool>());
+}
+
 TEST(PaCoLoss, TakesStridedTensors) {
   LossProblem p = sound_problem();
   const torch::Tensor expected = paco_loss_of(p);

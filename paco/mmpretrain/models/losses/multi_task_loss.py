@@ -49,6 +49,7 @@ class MultiTaskLoss(nn.Module):
         anchor_weight: Tensor | None = None,
         num_anchors: int | None = None,
         soft_targets: Tensor | None = None,
+        detach_keys: bool = False,
     ) -> Tensor:
         """The mean over the anchors, as many as ``center_logits`` has rows.
 
@@ -61,7 +62,15 @@ class MultiTaskLoss(nn.Module):
             raise ValueError("MultiTaskLoss: anchor_weight must be None")
         anchors = center_logits.size(0)
         contrast = self.contrast(
-            features, labels, None, queue, queue_labels, num_valid, None, anchors
+            features,
+            labels,
+            None,
+            queue,
+            queue_labels,
+            num_valid,
+            None,
+            anchors,
+            detach_keys=detach_keys,
         )
         cross_entropy = F.cross_entropy(
             center_logits,
@@ -81,6 +90,7 @@ class MultiTaskLoss(nn.Module):
         anchor_weight: Tensor | None = None,
         num_anchors: int | None = None,
         soft_targets: Tensor | None = None,
+        detach_keys: bool = False,
         num_classes: int | None = None,
         anchors_per_process: list[int] | None = None,
     ) -> Tensor:
@@ -100,6 +110,7 @@ class MultiTaskLoss(nn.Module):
             num_valid,
             None,
             num_anchors,
+            detach_keys=detach_keys,
             anchors_per_process=anchors_per_process,
         )
         # Cross entropy gives a share of the smoothing to the label's own class, paco_loss does not.
