@@ -30,12 +30,11 @@ at::Tensor count_classes(const BCLLossArguments& args) {
 }  // namespace
 
 BCLLossState bcl_loss_forward(const BCLLossArguments& args, bool gradient) {
-  static const std::optional<at::Tensor> kNone;
   const PaCoLossOptions options{.alpha = 1, .temperature = args.temperature};
   const auto rows = at::cat({args.features, args.prototypes});
   const auto classes = at::arange(args.prototypes.size(0), args.labels.options());
   const auto labels = at::cat({args.labels, classes});
-  const std::optional<at::Tensor> counts = count_classes(args);
+  const OptionalTensor counts = count_classes(args);
   const auto state = paco::paco_loss_forward(
       {rows, labels,
        /*center_logits=*/kNone, args.queue, args.queue_labels, args.num_valid,

@@ -16,9 +16,10 @@ at::Tensor unit_rows(const at::Tensor& rows) {
 }  // namespace
 
 at::Tensor center_logits(const CenterLogitsArguments& args) {
+  check_center_logits(args);
   const auto inputs = args.scale ? unit_rows(args.x) : args.x;
   const auto centers = args.scale ? unit_rows(args.weight) : args.weight;
-  std::optional<at::Tensor> prior;
+  OptionalTensor prior;
   if (args.log_prior) prior = args.tau == 1 ? *args.log_prior : *args.log_prior * args.tau;
   // The per-class terms, [C], are added to each other, and then in the product's epilogue, where
   // nothing is in the way.

@@ -11,7 +11,8 @@
 #include "../ops/queue_enqueue_arguments.h"
 #include "../ops/vmf_logits_arguments.h"
 
-// The operators made of ATen's own, for every device. Their arguments have been checked.
+// The operators made of ATen's own, for every device. Their arguments have been checked, but for
+// those of center_logits and multi_label_paco_loss, which no adaptor checks.
 namespace paco::composite {
 
 // Columns (rows of features, then of the queue) are streamed in tiles with the running maximum and

@@ -1,11 +1,11 @@
 #include <ATen/TensorOperators.h>
-#include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 
 #include "../ops/paco_loss.h"
+#include "../ops/tensor_checks.h"
 #include "composite.h"
 
 namespace paco::composite {
@@ -40,13 +40,11 @@ struct SumsOfClasses {
 }  // namespace
 
 at::Tensor multi_label_paco_loss(const MultiLabelPaCoLossArguments& args) {
+  check_multi_label_paco_loss(args);
   const auto& [alpha, temperature, beta, gamma, optional_base_temperature, label_smoothing] =
       args.options;
   const double base_temperature = optional_base_temperature.value_or(temperature);
-  TORCH_CHECK_VALUE(
-      !(at::GradMode::is_enabled() && args.anchor_weight && args.anchor_weight->requires_grad()),
-      "multi_label_paco_loss: anchor_weight must not require a gradient (none flows to it); detach "
-      "it");
+  check_constant("multi_label_paco_loss", "anchor_weight", args.anchor_weight);
   const auto dtype = accumulate_type(args.features.scalar_type());
   const auto options = args.features.options().dtype(at::kLong);
   const c10::SymInt num_anchors = args.center_logits.sym_size(0);
@@ -57,7 +55,7 @@ at::Tensor multi_label_paco_loss(const MultiLabelPaCoLossArguments& args) {
   const auto logits = args.center_logits.to(dtype);
 
   SumsOfClasses sums(args.labels, features);
-  std::optional<at::Tensor> queue, queue_classes;
+  OptionalTensor queue, queue_classes;
   if (args.queue) {
     queue = args.queue->detach().to(dtype);
     auto rows = *queue;

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "paco_loss_columns.h"
 
@@ -101,9 +100,7 @@ PaCoLossInputGradients paco_loss_backward(const PaCoLossBackwardArguments& args)
   const auto dtype = accumulate_type(features.scalar_type());
   const int64_t num_anchors = args.log_partition.size(0);
   const double base_temperature = args.options.base_temperature.value_or(args.options.temperature);
-  const int64_t num_classes =
-      args.center_logits ? args.center_logits->size(1) : std::numeric_limits<int64_t>::max();
-  const Anchors anchors = anchors_of(features, args.labels, num_anchors, num_classes, dtype);
+  const Anchors anchors = anchors_of(args, num_anchors, dtype);
   const auto weight = args.pair_weight.unsqueeze(1);
   // upstream / A, times the weight of the anchor.
   auto scale = (args.grad_loss / (static_cast<double>(num_anchors) * base_temperature)).to(dtype);

@@ -49,29 +49,32 @@ struct Anchors {
   }
 };
 
-inline Anchors anchors_of(const at::Tensor& features, const at::Tensor& labels, int64_t num_anchors,
-                          int64_t num_classes, c10::ScalarType dtype) {
-  return {features.narrow(0, 0, num_anchors).to(dtype),
-          labels.narrow(0, 0, num_anchors).unsqueeze(1),
-          at::arange(num_anchors, labels.options()).unsqueeze(1),
+template <typename Arguments>
+int64_t num_classes_of(const Arguments& args) {
+  return args.center_logits  ? args.center_logits->size(1)
+         : args.class_counts ? args.class_counts->size(0)
+                             : std::numeric_limits<int64_t>::max();
+}
+
+template <typename Arguments>
+Anchors anchors_of(const Arguments& args, int64_t num_anchors, c10::ScalarType dtype) {
+  return {args.features.narrow(0, 0, num_anchors).to(dtype),
+          args.labels.narrow(0, 0, num_anchors).unsqueeze(1),
+          at::arange(num_anchors, args.labels.options()).unsqueeze(1),
           /*are_first_rows=*/true,
           /*has_class_share=*/false,
           /*first_class=*/0,
-          num_classes};
+          num_classes_of(args)};
 }
 
 inline Anchors anchors_of(const PaCoLossPartialArguments& args, c10::ScalarType dtype) {
-  int64_t num_classes = std::numeric_limits<int64_t>::max();
-  if (args.center_logits) num_classes = args.center_logits->size(1);
-  if (args.num_classes) num_classes = args.num_classes->expect_int();
-  if (args.class_counts) num_classes = args.class_counts->size(0);
   return {args.anchors.to(dtype),
           args.anchor_labels.unsqueeze(1),
           args.anchor_rows.unsqueeze(1),
           /*are_first_rows=*/false,
           /*has_class_share=*/args.num_classes.has_value(),
           args.first_class,
-          num_classes};
+          args.num_classes ? args.num_classes->expect_int() : num_classes_of(args)};
 }
 
 // The weights of BCL's pairs, [A, tile]; undefined without class counts.

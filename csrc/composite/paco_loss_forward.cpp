@@ -11,7 +11,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <vector>
 
 #include "check_values.h"
@@ -292,11 +291,7 @@ void check_soft_targets(const at::Tensor& targets) {
 PaCoLossState paco_loss_forward(const PaCoLossArguments& args, bool features_grad) {
   const at::Tensor& features = args.features;
   const auto dtype = accumulate_type(features.scalar_type());
-  const int64_t num_classes = args.center_logits  ? args.center_logits->size(1)
-                              : args.class_counts ? args.class_counts->size(0)
-                                                  : std::numeric_limits<int64_t>::max();
-  const Anchors anchors =
-      anchors_of(features, args.labels, args.count_anchors().expect_int(), num_classes, dtype);
+  const Anchors anchors = anchors_of(args, args.count_anchors().expect_int(), dtype);
   const auto sums = sum_columns(
       {args.name(), anchors, features, args.labels, args.center_logits, args.queue,
        args.queue_labels, args.num_valid, args.soft_targets, args.class_counts, args.options},

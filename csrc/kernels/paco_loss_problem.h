@@ -97,10 +97,9 @@ struct PaCoLossRecords {
 
 // The forward pass writes these, of the type that sums are taken in.
 struct PaCoLossOutput {
-  void* loss;  // []      their mean; null where only a part of the anchors is here
-  double*
-      log_partition;  // [A]     L_i, which float cannot add a small logarithm to where it is large
-  void* pair_weight;  // [A]     W_i
+  void* loss;             // []      their mean; null where only a part of the anchors is here
+  double* log_partition;  // [A]     L_i: float cannot add a small logarithm to a large one
+  void* pair_weight;      // [A]     W_i
   void* anchor_grad;  // [A, D]  gradient of T_base l_i to z_i as an anchor; null where not wanted
   double* losses = nullptr;  // [A]  l_i, times the weight of the anchor; null where not wanted
 };

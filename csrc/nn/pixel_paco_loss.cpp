@@ -1,17 +1,15 @@
 #include "pixel_paco_loss.h"
 
-#include <c10/util/Exception.h>
 #include <torch/nn/functional/normalization.h>
 
 #include <vector>
 
-#include "../ops/checks.h"
-
-#define PACO_CHECK_PIXELS(condition, ...) \
-  TORCH_CHECK_VALUE(condition, "PixelPaCoLoss: ", __VA_ARGS__)
+#include "../ops/tensor_checks.h"
 
 namespace paco::nn {
 namespace {
+
+constexpr const char* kPixels = "PixelPaCoLoss";
 
 PaCoLossOptions loss_options(const PixelPaCoLossOptions& options) {
   return {.alpha = options.alpha,
@@ -23,26 +21,26 @@ PaCoLossOptions loss_options(const PixelPaCoLossOptions& options) {
 
 void check_pixels(const torch::Tensor& embeddings, const torch::Tensor& seg_logits,
                   const torch::Tensor& labels) {
-  PACO_CHECK_PIXELS(
-      embeddings.dim() == 4 && embeddings.numel() > 0 && embeddings.is_floating_point(),
-      "embeddings must be floating-point [N, D, H, W], none of them 0, got ",
-      embeddings.scalar_type(), " ", embeddings.sizes());
+  PACO_CHECK(kPixels,
+             embeddings.dim() == 4 && embeddings.numel() > 0 && embeddings.is_floating_point(),
+             "embeddings must be floating-point [N, D, H, W], none of them 0, got ",
+             embeddings.scalar_type(), " ", embeddings.sizes());
   const int64_t n = embeddings.size(0);
   const int64_t h = embeddings.size(2);
   const int64_t w = embeddings.size(3);
-  PACO_CHECK_PIXELS(seg_logits.dim() == 4 && seg_logits.size(0) == n && seg_logits.size(1) > 0 &&
-                        seg_logits.size(2) == h && seg_logits.size(3) == w &&
-                        seg_logits.is_floating_point() &&
-                        seg_logits.device() == embeddings.device(),
-                    "seg_logits must be floating-point [N, C, H, W] with N, H, W = ", n, ", ", h,
-                    ", ", w, " on ", embeddings.device(), " as in embeddings, got ",
-                    seg_logits.scalar_type(), " ", seg_logits.sizes(), " on ", seg_logits.device());
-  PACO_CHECK_PIXELS(labels.dim() == 3 && labels.size(0) == n && labels.numel() > 0 &&
-                        labels.scalar_type() == torch::kInt64 &&
-                        labels.device() == embeddings.device(),
-                    "labels must be int64 [N, H', W'] with N = ", n, " on ", embeddings.device(),
-                    " as in embeddings, got ", labels.scalar_type(), " ", labels.sizes(), " on ",
-                    labels.device());
+  PACO_CHECK(kPixels,
+             seg_logits.dim() == 4 && seg_logits.size(0) == n && seg_logits.size(1) > 0 &&
+                 seg_logits.size(2) == h && seg_logits.size(3) == w &&
+                 seg_logits.is_floating_point() && seg_logits.device() == embeddings.device(),
+             "seg_logits must be floating-point [N, C, H, W] with N, H, W = ", n, ", ", h, ", ", w,
+             " on ", embeddings.device(), " as in embeddings, got ", seg_logits.scalar_type(), " ",
+             seg_logits.sizes(), " on ", seg_logits.device());
+  PACO_CHECK(kPixels,
+             labels.dim() == 3 && labels.size(0) == n && labels.numel() > 0 &&
+                 labels.scalar_type() == torch::kInt64 && labels.device() == embeddings.device(),
+             "labels must be int64 [N, H', W'] with N = ", n, " on ", embeddings.device(),
+             " as in embeddings, got ", labels.scalar_type(), " ", labels.sizes(), " on ",
+             labels.device());
 }
 
 // Classes [N, H, W] of the pixels: C for an ignored one.
@@ -52,9 +50,9 @@ torch::Tensor pixel_classes(const torch::Tensor& labels, const torch::Tensor& se
   const torch::Tensor ignored = labels == ignore_index;
   const torch::Tensor bad = ((labels < 0) | (labels >= num_classes)) & ~ignored;
   if (labels.is_cpu() && bad.any().item<bool>()) {
-    PACO_CHECK_PIXELS(false, "labels must lie in [0, C) with C = ", num_classes,
-                      ", or be ignore_index, ", ignore_index, ", got ",
-                      labels.masked_select(bad)[0].item<int64_t>());
+    PACO_CHECK(kPixels, false, "labels must lie in [0, C) with C = ", num_classes,
+               ", or be ignore_index, ", ignore_index, ", got ",
+               labels.masked_select(bad)[0].item<int64_t>());
   }
   // Elsewhere the operator finds -1, which no class has; C would pass for an ignored pixel.
   torch::Tensor classes = labels.masked_fill(bad, -1).masked_fill(ignored, num_classes);
@@ -95,9 +93,9 @@ Pixels concatenated(const std::vector<Pixels>& images) {
 }  // namespace
 
 PixelPaCoLossImpl::PixelPaCoLossImpl(const PixelPaCoLossOptions& options) : options(options) {
-  check_loss_options("PixelPaCoLoss", loss_options(options));
-  PACO_CHECK_PIXELS(!options.num_pixels || *options.num_pixels >= 1,
-                    "num_pixels must be at least 1, or absent, got ", *options.num_pixels);
+  check_loss_options(kPixels, loss_options(options));
+  PACO_CHECK(kPixels, !options.num_pixels || *options.num_pixels >= 1,
+             "num_pixels must be at least 1, or absent, got ", *options.num_pixels);
 }
 
 torch::Tensor PixelPaCoLossImpl::forward(const torch::Tensor& embeddings,

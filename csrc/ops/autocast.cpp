@@ -20,8 +20,8 @@ template <c10::DeviceType device>
 constexpr c10::DispatchKey kAutocastKey =
     device == c10::kCPU ? c10::DispatchKey::AutocastCPU : c10::DispatchKey::AutocastCUDA;
 
-template <c10::DeviceType device>
-OptionalTensor to_float(const OptionalTensor& tensor) {
+template <c10::DeviceType device, typename OptionalOrTensor>
+OptionalOrTensor to_float(const OptionalOrTensor& tensor) {
   return at::autocast::cached_cast(at::kFloat, tensor, device);
 }
 
@@ -29,7 +29,7 @@ OptionalTensor to_float(const OptionalTensor& tensor) {
 template <c10::DeviceType device>
 at::Tensor loss_autocast(const PaCoLossArguments& args, bool detach_keys) {
   const c10::impl::ExcludeDispatchKeyGuard no_autocast(kAutocastKey<device>);
-  return paco_loss(*to_float<device>(args.features), args.labels,
+  return paco_loss(to_float<device>(args.features), args.labels,
                    to_float<device>(args.center_logits), to_float<device>(args.queue),
                    args.queue_labels, args.num_valid, args.anchor_weight, args.num_anchors,
                    args.options, args.soft_targets, detach_keys);
@@ -38,7 +38,7 @@ at::Tensor loss_autocast(const PaCoLossArguments& args, bool detach_keys) {
 template <c10::DeviceType device>
 at::Tensor bcl_loss_autocast(const BCLLossArguments& args) {
   const c10::impl::ExcludeDispatchKeyGuard no_autocast(kAutocastKey<device>);
-  return bcl_loss(*to_float<device>(args.features), args.labels, *to_float<device>(args.prototypes),
+  return bcl_loss(to_float<device>(args.features), args.labels, to_float<device>(args.prototypes),
                   to_float<device>(args.queue), args.queue_labels, args.num_valid,
                   args.temperature);
 }
@@ -46,8 +46,8 @@ at::Tensor bcl_loss_autocast(const BCLLossArguments& args) {
 template <c10::DeviceType device>
 at::Tensor multi_label_autocast(const MultiLabelPaCoLossArguments& args) {
   const c10::impl::ExcludeDispatchKeyGuard no_autocast(kAutocastKey<device>);
-  return multi_label_paco_loss(*to_float<device>(args.features), args.labels,
-                               *to_float<device>(args.center_logits), to_float<device>(args.queue),
+  return multi_label_paco_loss(to_float<device>(args.features), args.labels,
+                               to_float<device>(args.center_logits), to_float<device>(args.queue),
                                args.queue_labels, args.num_valid, args.anchor_weight, args.options);
 }
 
@@ -57,10 +57,10 @@ template <c10::DeviceType device>
 at::Tensor centers_autocast(const CenterLogitsArguments& args) {
   const c10::impl::ExcludeDispatchKeyGuard no_autocast(kAutocastKey<device>);
   const auto dtype = at::autocast::get_autocast_dtype(device);
-  const auto cast = [&](const std::optional<at::Tensor>& tensor) {
+  const auto cast = [&](const auto& tensor) {
     return at::autocast::cached_cast(dtype, tensor, device);
   };
-  return center_logits(*cast(args.x), *cast(args.weight), cast(args.bias), args.log_prior,
+  return center_logits(cast(args.x), cast(args.weight), cast(args.bias), args.log_prior,
                        args.center_temperature, args.tau, args.scale);
 }
 
@@ -68,16 +68,13 @@ at::Tensor centers_autocast(const CenterLogitsArguments& args) {
 template <c10::DeviceType device>
 at::Tensor vmf_autocast(const VmfLogitsArguments& args) {
   const c10::impl::ExcludeDispatchKeyGuard no_autocast(kAutocastKey<device>);
-  const auto to_float = [](const at::Tensor& tensor) {
-    return at::autocast::cached_cast(at::kFloat, tensor, device);
-  };
-  return vmf_logits(to_float(args.features), to_float(args.mean_direction),
-                    to_float(args.concentration), args.temperature);
+  return vmf_logits(to_float<device>(args.features), to_float<device>(args.mean_direction),
+                    to_float<device>(args.concentration), args.temperature);
 }
 
 template <c10::DeviceType device>
 void register_autocast(torch::Library& m) {
-  m.impl("paco_loss", TORCH_FN(loss_adaptor<loss_autocast<device>>));
+  m.impl("paco_loss", TORCH_FN(paco_loss_adaptor<loss_autocast<device>>));
   m.impl("bcl_loss", TORCH_FN(bcl_loss_adaptor<bcl_loss_autocast<device>>));
   m.impl("multi_label_paco_loss",
          TORCH_FN(multi_label_paco_loss_adaptor<multi_label_autocast<device>>));
@@ -86,8 +83,9 @@ void register_autocast(torch::Library& m) {
 }
 
 }  // namespace
+
+TORCH_LIBRARY_IMPL(paco, AutocastCPU, m) { register_autocast<c10::kCPU>(m); }
+
+TORCH_LIBRARY_IMPL(paco, AutocastCUDA, m) { register_autocast<c10::kCUDA>(m); }
+
 }  // namespace paco
-
-TORCH_LIBRARY_IMPL(paco, AutocastCPU, m) { paco::register_autocast<c10::kCPU>(m); }
-
-TORCH_LIBRARY_IMPL(paco, AutocastCUDA, m) { paco::register_autocast<c10::kCUDA>(m); }

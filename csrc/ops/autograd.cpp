@@ -16,6 +16,7 @@
 #include "class_mean_update.h"
 #include "paco_loss_arguments.h"
 #include "queue_enqueue.h"
+#include "tensor_checks.h"
 #include "vmf_logits_arguments.h"
 
 namespace paco {
@@ -42,14 +43,9 @@ class PaCoLossFunction : public torch::autograd::Function<PaCoLossFunction> {
                                 state.pair_weight, state.anchor_grad,
                                 args->class_counts.value_or(Variable()),
                                 args->soft_targets.value_or(Variable())});
-    const PaCoLossOptions& options = args->options;
-    context->saved_data["options"] =
-        std::vector<double>{options.alpha,
-                            options.temperature,
-                            options.beta,
-                            options.gamma,
-                            options.base_temperature.value_or(options.temperature),
-                            options.label_smoothing};
+    const auto& [alpha, temperature, beta, gamma, base_temperature, smoothing] = args->options;
+    context->saved_data["options"] = std::vector<double>{
+        alpha, temperature, beta, gamma, base_temperature.value_or(temperature), smoothing};
     context->saved_data["detach_keys"] = detach_keys;
     return state.loss;
   }
@@ -59,7 +55,9 @@ class PaCoLossFunction : public torch::autograd::Function<PaCoLossFunction> {
     const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
     const auto saved = context->get_saved_variables();
     const auto center_logits = as_optional(saved[2]);
-    const auto options = context->saved_data["options"].toDoubleVector();
+    const auto numbers = context->saved_data["options"].toDoubleVector();
+    const PaCoLossOptions options{numbers[0], numbers[1], numbers[2],
+                                  numbers[3], numbers[4], numbers[5]};
     // By position among the tensors that forward() was given, not by requires_grad(), which the
     // user may have changed since.
     const bool features_grad = context->needs_input_grad(0);
@@ -79,12 +77,7 @@ class PaCoLossFunction : public torch::autograd::Function<PaCoLossFunction> {
                                          .log_partition = saved[4],
                                          .pair_weight = saved[5],
                                          .anchor_grad = saved[6],
-                                         .options = {.alpha = options[0],
-                                                     .temperature = options[1],
-                                                     .beta = options[2],
-                                                     .gamma = options[3],
-                                                     .base_temperature = options[4],
-                                                     .label_smoothing = options[5]},
+                                         .options = options,
                                          .soft_targets = soft_targets,
                                          .features_grad = features_grad,
                                          .center_logits_grad = center_logits_grad,
@@ -104,23 +97,19 @@ class PaCoLossFunction : public torch::autograd::Function<PaCoLossFunction> {
 // longer that of the first time, and would be written to again.
 bool in_backward_pass() { return torch::autograd::get_current_graph_task_id() != -1; }
 
-void check_no_queue_again(const char* op, const std::optional<at::Tensor>& queue) {
+void check_no_queue_again(const char* op, const OptionalTensor& queue) {
   TORCH_CHECK_VALUE(!(queue && in_backward_pass()), op,
                     ": a loss with a queue cannot be computed again in a backward pass: "
                     "checkpoint the encoders only, not the loss and the queue");
 }
 
 at::Tensor loss_autograd(const PaCoLossArguments& args, bool detach_keys) {
-  const bool wants_grad = at::GradMode::is_enabled();
-  TORCH_CHECK_VALUE(!(wants_grad && args.anchor_weight && args.anchor_weight->requires_grad()),
-                    "paco_loss: anchor_weight must not require a gradient (none flows to it); "
-                    "detach it");
-  TORCH_CHECK_VALUE(!(wants_grad && args.soft_targets && args.soft_targets->requires_grad()),
-                    "paco_loss: soft_targets must not require a gradient (none flows to it); "
-                    "detach it");
+  check_constant("paco_loss", "anchor_weight", args.anchor_weight);
+  check_constant("paco_loss", "soft_targets", args.soft_targets);
   check_no_queue_again("paco_loss", args.queue);
-  return PaCoLossFunction::apply(args.features, args.center_logits, &args,
-                                 wants_grad && args.features.requires_grad(), detach_keys);
+  const bool features_grad = at::GradMode::is_enabled() && args.features.requires_grad();
+  return PaCoLossFunction::apply(args.features, args.center_logits, &args, features_grad,
+                                 detach_keys);
 }
 
 class BCLLossFunction : public torch::autograd::Function<BCLLossFunction> {
@@ -180,15 +169,10 @@ class VmfLogitsFunction : public torch::autograd::Function<VmfLogitsFunction> {
 };
 
 at::Tensor vmf_autograd(const VmfLogitsArguments& args) {
-  const bool wants_grad = at::GradMode::is_enabled();
-  const auto check_constant = [&](const char* name, const at::Tensor& tensor) {
-    TORCH_CHECK_VALUE(!(wants_grad && tensor.requires_grad()), "vmf_logits: ", name,
-                      " must not require a gradient (none flows to it); detach it");
-  };
-  check_constant("mean_direction", args.mean_direction);
-  check_constant("concentration", args.concentration);
-  return VmfLogitsFunction::apply(args.features, &args,
-                                  wants_grad && args.features.requires_grad());
+  check_constant("vmf_logits", "mean_direction", args.mean_direction);
+  check_constant("vmf_logits", "concentration", args.concentration);
+  const bool features_grad = at::GradMode::is_enabled() && args.features.requires_grad();
+  return VmfLogitsFunction::apply(args.features, &args, features_grad);
 }
 
 // The written tensors get a new version, so that a backward pass that saved one of them says so
@@ -231,24 +215,21 @@ void class_mean_update_autograd(const at::Tensor& class_mean, const at::Tensor& 
 }
 
 }  // namespace
-}  // namespace paco
 
 TORCH_LIBRARY_IMPL(paco, Autograd, m) {
-  m.impl("paco_loss", TORCH_FN(paco::loss_adaptor<paco::loss_autograd>));
-  m.impl("bcl_loss", TORCH_FN(paco::bcl_loss_adaptor<paco::bcl_loss_autograd>));
+  m.impl("paco_loss", TORCH_FN(paco_loss_adaptor<loss_autograd>));
+  m.impl("bcl_loss", TORCH_FN(bcl_loss_adaptor<bcl_loss_autograd>));
+  m.impl("queue_enqueue_", TORCH_FN(enqueue_autograd));
+  m.impl("vmf_logits", TORCH_FN(vmf_logits_adaptor<vmf_autograd>));
+  m.impl("class_mean_update_", TORCH_FN(class_mean_update_autograd));
   // The halves have no derivative of their own. Saying so turns a second derivative, which would be
-  // silently wrong, into an error.
-  m.impl("paco_loss_forward", torch::autograd::autogradNotImplementedFallback());
-  m.impl("paco_loss_backward", torch::autograd::autogradNotImplementedFallback());
-  // paco.distributed has the derivative of these, because it takes more than one process.
-  m.impl("paco_loss_partial", torch::autograd::autogradNotImplementedFallback());
-  m.impl("paco_loss_combine", torch::autograd::autogradNotImplementedFallback());
-  m.impl("paco_loss_partial_backward", torch::autograd::autogradNotImplementedFallback());
-  m.impl("bcl_loss_forward", torch::autograd::autogradNotImplementedFallback());
-  m.impl("bcl_loss_backward", torch::autograd::autogradNotImplementedFallback());
-  m.impl("queue_enqueue_", TORCH_FN(paco::enqueue_autograd));
-  m.impl("vmf_logits", TORCH_FN(paco::vmf_logits_adaptor<paco::vmf_autograd>));
-  m.impl("vmf_logits_forward", torch::autograd::autogradNotImplementedFallback());
-  m.impl("vmf_logits_backward", torch::autograd::autogradNotImplementedFallback());
-  m.impl("class_mean_update_", TORCH_FN(paco::class_mean_update_autograd));
+  // silently wrong, into an error. That of the loss in two halves, which takes more than one
+  // process, is in paco.distributed.
+  for (const char* half : {"paco_loss_forward", "paco_loss_backward", "paco_loss_partial",
+                           "paco_loss_combine", "paco_loss_partial_backward", "bcl_loss_forward",
+                           "bcl_loss_backward", "vmf_logits_forward", "vmf_logits_backward"}) {
+    m.impl(half, torch::autograd::autogradNotImplementedFallback());
+  }
 }
+
+}  // namespace paco

@@ -2,14 +2,12 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <optional>
 #include <tuple>
-#include <type_traits>
-#include <vector>
 
 #include "../kernels/bcl_loss_problem.h"
 #include "bcl_loss.h"
 #include "checks.h"
+#include "dense_tensors.h"
 
 namespace paco {
 
@@ -18,9 +16,9 @@ struct BCLLossArguments {
   const at::Tensor& features;
   const at::Tensor& labels;
   const at::Tensor& prototypes;
-  const std::optional<at::Tensor>& queue;
-  const std::optional<at::Tensor>& queue_labels;
-  const std::optional<at::Tensor>& num_valid;
+  const OptionalTensor& queue;
+  const OptionalTensor& queue_labels;
+  const OptionalTensor& num_valid;
   double temperature;
 };
 
@@ -44,30 +42,27 @@ BCLLossState empty_state(const BCLLossArguments& args, bool gradient);
 BCLLossState bcl_loss_forward(const BCLLossArguments& args, bool gradient);
 at::Tensor bcl_loss_backward(const BCLLossBackwardArguments& args);
 
-// A kernel with the arguments of bcl_loss, and perhaps more, that calls a function of the struct.
-template <auto function, typename... Rest>
-std::invoke_result_t<decltype(function), const BCLLossArguments&, Rest...> bcl_loss_adaptor(
-    const at::Tensor& features, const at::Tensor& labels, const at::Tensor& prototypes,
-    const std::optional<at::Tensor>& queue, const std::optional<at::Tensor>& queue_labels,
-    const std::optional<at::Tensor>& num_valid, double temperature, Rest... rest) {
-  return function(
-      BCLLossArguments{features, labels, prototypes, queue, queue_labels, num_valid, temperature},
-      rest...);
+// The kernel bcl_loss of one dispatch key.
+template <at::Tensor (*loss)(const BCLLossArguments& args)>
+at::Tensor bcl_loss_adaptor(const at::Tensor& features, const at::Tensor& labels,
+                            const at::Tensor& prototypes, const OptionalTensor& queue,
+                            const OptionalTensor& queue_labels, const OptionalTensor& num_valid,
+                            double temperature) {
+  return loss({features, labels, prototypes, queue, queue_labels, num_valid, temperature});
 }
 
-using BCLLossForward = BCLLossState(const BCLLossArguments& args, bool gradient);
-
-template <BCLLossForward* forward>
-std::tuple<at::Tensor, at::Tensor> checked_bcl_forward(const BCLLossArguments& args,
-                                                       bool gradient) {
+// The kernel bcl_loss_forward of one dispatch key.
+template <BCLLossState (*forward)(const BCLLossArguments& args, bool gradient)>
+std::tuple<at::Tensor, at::Tensor> bcl_forward_adaptor(
+    const at::Tensor& features, const at::Tensor& labels, const at::Tensor& prototypes,
+    const OptionalTensor& queue, const OptionalTensor& queue_labels,
+    const OptionalTensor& num_valid, double temperature, bool gradient) {
+  const BCLLossArguments args{features,     labels,    prototypes, queue,
+                              queue_labels, num_valid, temperature};
   check_bcl_loss(args);
   auto [loss, gradient_of_loss] = forward(args, gradient);
   return {loss, gradient_of_loss};
 }
-
-// The kernel bcl_loss_forward of one dispatch key.
-template <BCLLossForward* forward>
-constexpr auto* bcl_forward_adaptor = &bcl_loss_adaptor<checked_bcl_forward<forward>, bool>;
 
 // The kernel bcl_loss_backward of one dispatch key.
 template <auto function>
@@ -78,15 +73,12 @@ at::Tensor bcl_backward_adaptor(const at::Tensor& grad_loss, const at::Tensor& f
   return function(args);
 }
 
-// From the struct to plain pointers. Owns what had to be copied to be dense.
-class DenseBCLLoss {
+// From the struct to plain pointers.
+class DenseBCLLoss : DenseTensors {
  public:
   explicit DenseBCLLoss(const BCLLossArguments& args);
 
   BCLLossProblem problem;
-
- private:
-  std::vector<at::Tensor> kept_;
 };
 
 }  // namespace paco

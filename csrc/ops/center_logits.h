@@ -18,7 +18,7 @@ namespace paco {
 /// - weight: [C, F], one center a class; of the dtype of x.
 /// - bias: [C], of the dtype of x; optional, and none with a scale.
 /// - log_prior: log of the class prior, float32 [C] (paco::log_prior, in nn/log_prior.h); absent at
-/// inference.
+///   inference.
 /// - center_temperature: > 0; 1 with a scale.
 /// - tau: weight of the prior, >= 0.
 /// - scale: of the cosine, > 0; absent for a linear classifier.

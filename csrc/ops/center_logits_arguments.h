@@ -4,14 +4,16 @@
 
 #include <optional>
 
+#include "checks.h"
+
 namespace paco {
 
 // Borrowed for the length of one call.
 struct CenterLogitsArguments {
   const at::Tensor& x;
   const at::Tensor& weight;
-  const std::optional<at::Tensor>& bias;
-  const std::optional<at::Tensor>& log_prior;
+  const OptionalTensor& bias;
+  const OptionalTensor& log_prior;
   double center_temperature;
   double tau;
   std::optional<double> scale;
@@ -20,8 +22,7 @@ struct CenterLogitsArguments {
 // A kernel of center_logits that calls a function of the struct.
 template <auto function>
 at::Tensor center_logits_adaptor(const at::Tensor& x, const at::Tensor& weight,
-                                 const std::optional<at::Tensor>& bias,
-                                 const std::optional<at::Tensor>& log_prior,
+                                 const OptionalTensor& bias, const OptionalTensor& log_prior,
                                  double center_temperature, double tau,
                                  std::optional<double> scale) {
   return function(

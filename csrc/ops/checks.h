@@ -12,6 +12,9 @@
 // once for each kernel of each dispatch key.
 namespace paco {
 
+using OptionalTensor = std::optional<at::Tensor>;
+inline const OptionalTensor kNone;
+
 struct BCLLossArguments;
 struct BCLLossBackwardArguments;
 struct CenterLogitsArguments;

@@ -1,14 +1,12 @@
 #include "class_mean_update.h"
 
-#include <ATen/core/dispatch/Dispatcher.h>
+#include "find_operator.h"
 
 namespace paco {
 
 void class_mean_update_(const at::Tensor& class_mean, const at::Tensor& class_count,
                         const at::Tensor& features, const at::Tensor& labels) {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("paco::class_mean_update_", "")
-                             .typed<decltype(class_mean_update_)>();
+  static const auto op = find_operator<decltype(class_mean_update_)>("paco::class_mean_update_");
   op.call(class_mean, class_count, features, labels);
 }
 

@@ -35,16 +35,6 @@ at::Tensor vmf_without_grad(const VmfLogitsArguments& args) {
   return vmf_logits_forward(args, /*features_grad=*/false).logits;
 }
 
-at::Tensor checked_center_logits(const CenterLogitsArguments& args) {
-  check_center_logits(args);
-  return composite::center_logits(args);
-}
-
-at::Tensor checked_multi_label_paco_loss(const MultiLabelPaCoLossArguments& args) {
-  check_multi_label_paco_loss(args);
-  return composite::multi_label_paco_loss(args);
-}
-
 // No tensor chooses a dispatch key, and composite operators serve them all.
 std::tuple<std::string, std::string, std::string, std::string, bool, std::vector<std::string>,
            std::string, std::string>
@@ -55,37 +45,32 @@ build_info_fields() {
 }
 
 }  // namespace
-}  // namespace paco
 
 TORCH_LIBRARY_IMPL(paco, CompositeExplicitAutograd, m) {
-  m.impl("paco_loss", TORCH_FN(paco::loss_adaptor<paco::loss_without_grad>));
-  m.impl("bcl_loss", TORCH_FN(paco::bcl_loss_adaptor<paco::bcl_loss_without_grad>));
-  m.impl("paco_loss_forward", TORCH_FN(paco::forward_adaptor<paco::composite::paco_loss_forward>));
-  m.impl("paco_loss_backward",
-         TORCH_FN(paco::backward_adaptor<paco::composite::paco_loss_backward>));
-  m.impl("paco_loss_partial", TORCH_FN(paco::partial_adaptor<paco::composite::paco_loss_partial>));
-  m.impl("paco_loss_combine", TORCH_FN(paco::combine_adaptor<paco::composite::paco_loss_combine>));
+  m.impl("paco_loss", TORCH_FN(paco_loss_adaptor<loss_without_grad>));
+  m.impl("bcl_loss", TORCH_FN(bcl_loss_adaptor<bcl_loss_without_grad>));
+  m.impl("paco_loss_forward", TORCH_FN(forward_adaptor<composite::paco_loss_forward>));
+  m.impl("paco_loss_backward", TORCH_FN(backward_adaptor<composite::paco_loss_backward>));
+  m.impl("paco_loss_partial", TORCH_FN(partial_adaptor<composite::paco_loss_partial>));
+  m.impl("paco_loss_combine", TORCH_FN(combine_adaptor<composite::paco_loss_combine>));
   m.impl("paco_loss_partial_backward",
-         TORCH_FN(paco::partial_backward_adaptor<paco::composite::paco_loss_partial_backward>));
-  m.impl("bcl_loss_forward",
-         TORCH_FN(paco::bcl_forward_adaptor<paco::composite::bcl_loss_forward>));
-  m.impl("bcl_loss_backward",
-         TORCH_FN(paco::bcl_backward_adaptor<paco::composite::bcl_loss_backward>));
-  m.impl("queue_enqueue_", TORCH_FN(paco::queue_enqueue_adaptor<paco::composite::queue_enqueue_>));
-  m.impl("vmf_logits", TORCH_FN(paco::vmf_logits_adaptor<paco::vmf_without_grad>));
-  m.impl("vmf_logits_forward",
-         TORCH_FN(paco::vmf_forward_adaptor<paco::composite::vmf_logits_forward>));
-  m.impl("vmf_logits_backward",
-         TORCH_FN(paco::vmf_backward_adaptor<paco::composite::vmf_logits_backward>));
-  m.impl("class_mean_update_",
-         TORCH_FN(paco::class_mean_update_adaptor<paco::composite::class_mean_update_>));
+         TORCH_FN(partial_backward_adaptor<composite::paco_loss_partial_backward>));
+  m.impl("bcl_loss_forward", TORCH_FN(bcl_forward_adaptor<composite::bcl_loss_forward>));
+  m.impl("bcl_loss_backward", TORCH_FN(bcl_backward_adaptor<composite::bcl_loss_backward>));
+  m.impl("queue_enqueue_", TORCH_FN(queue_enqueue_adaptor<composite::queue_enqueue_>));
+  m.impl("vmf_logits", TORCH_FN(vmf_logits_adaptor<vmf_without_grad>));
+  m.impl("vmf_logits_forward", TORCH_FN(vmf_forward_adaptor<composite::vmf_logits_forward>));
+  m.impl("vmf_logits_backward", TORCH_FN(vmf_backward_adaptor<composite::vmf_logits_backward>));
+  m.impl("class_mean_update_", TORCH_FN(class_mean_update_adaptor<composite::class_mean_update_>));
 }
 
 // Made of differentiable ATen operators, so it needs no derivative of its own, runs on every
 // device, and is transparent to torch.compile and torch.export.
 TORCH_LIBRARY_IMPL(paco, CompositeImplicitAutograd, m) {
-  m.impl("center_logits", TORCH_FN(paco::center_logits_adaptor<paco::checked_center_logits>));
+  m.impl("center_logits", TORCH_FN(center_logits_adaptor<composite::center_logits>));
   m.impl("multi_label_paco_loss",
-         TORCH_FN(paco::multi_label_paco_loss_adaptor<paco::checked_multi_label_paco_loss>));
-  m.impl("build_info", TORCH_FN(paco::build_info_fields));
+         TORCH_FN(multi_label_paco_loss_adaptor<composite::multi_label_paco_loss>));
+  m.impl("build_info", TORCH_FN(build_info_fields));
 }
+
+}  // namespace paco

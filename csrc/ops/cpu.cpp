@@ -76,15 +76,8 @@ PaCoLossInputGradients backward_cpu(const PaCoLossBackwardArguments& args) {
 PaCoLossRecord partial_cpu(const PaCoLossPartialArguments& args, bool features_grad) {
   const DensePaCoLoss dense(args);
   const PaCoLossRecord record = empty_record(args, features_grad);
-  run("paco_loss_partial", [&] {
-    void* const sums = record.sums.mutable_data_ptr();
-    cpu::paco_loss_partial(dense.problem,
-                           {.sums = static_cast<PaCoLossSums*>(sums),
-                            .rows = record.rows.mutable_data_ptr(),
-                            .num_shares = 1,
-                            .has_exp_rows = features_grad},
-                           torch_threads());
-  });
+  run("paco_loss_partial",
+      [&] { cpu::paco_loss_partial(dense.problem, records_of(record), torch_threads()); });
   return record;
 }
 
@@ -92,10 +85,8 @@ PaCoLossCombined combine_cpu(const PaCoLossCombineArguments& args) {
   DensePaCoLoss dense(args);
   const PaCoLossRecords shares = dense.records(args);
   const PaCoLossCombined result = empty_combined(args);
-  run("paco_loss_combine", [&] {
-    cpu::paco_loss_combine(dense.problem, shares, output_of(result, args.features_grad()),
-                           torch_threads());
-  });
+  run("paco_loss_combine",
+      [&] { cpu::paco_loss_combine(dense.problem, shares, output_of(result), torch_threads()); });
   return result;
 }
 
@@ -171,19 +162,18 @@ void class_mean_update_cpu(const ClassMeanUpdateArguments& args) {
 }
 
 }  // namespace
-}  // namespace paco
 
 TORCH_LIBRARY_IMPL(paco, CPU, m) {
-  m.impl("paco_loss_forward", TORCH_FN(paco::forward_adaptor<paco::forward_cpu>));
-  m.impl("paco_loss_backward", TORCH_FN(paco::backward_adaptor<paco::backward_cpu>));
-  m.impl("paco_loss_partial", TORCH_FN(paco::partial_adaptor<paco::partial_cpu>));
-  m.impl("paco_loss_combine", TORCH_FN(paco::combine_adaptor<paco::combine_cpu>));
-  m.impl("paco_loss_partial_backward",
-         TORCH_FN(paco::partial_backward_adaptor<paco::partial_backward_cpu>));
-  m.impl("bcl_loss_forward", TORCH_FN(paco::bcl_forward_adaptor<paco::bcl_forward_cpu>));
-  m.impl("queue_enqueue_", TORCH_FN(paco::queue_enqueue_adaptor<paco::enqueue_cpu>));
-  m.impl("vmf_logits_forward", TORCH_FN(paco::vmf_forward_adaptor<paco::vmf_forward_cpu>));
-  m.impl("vmf_logits_backward", TORCH_FN(paco::vmf_backward_adaptor<paco::vmf_backward_cpu>));
-  m.impl("class_mean_update_",
-         TORCH_FN(paco::class_mean_update_adaptor<paco::class_mean_update_cpu>));
+  m.impl("paco_loss_forward", TORCH_FN(forward_adaptor<forward_cpu>));
+  m.impl("paco_loss_backward", TORCH_FN(backward_adaptor<backward_cpu>));
+  m.impl("paco_loss_partial", TORCH_FN(partial_adaptor<partial_cpu>));
+  m.impl("paco_loss_combine", TORCH_FN(combine_adaptor<combine_cpu>));
+  m.impl("paco_loss_partial_backward", TORCH_FN(partial_backward_adaptor<partial_backward_cpu>));
+  m.impl("bcl_loss_forward", TORCH_FN(bcl_forward_adaptor<bcl_forward_cpu>));
+  m.impl("queue_enqueue_", TORCH_FN(queue_enqueue_adaptor<enqueue_cpu>));
+  m.impl("vmf_logits_forward", TORCH_FN(vmf_forward_adaptor<vmf_forward_cpu>));
+  m.impl("vmf_logits_backward", TORCH_FN(vmf_backward_adaptor<vmf_backward_cpu>));
+  m.impl("class_mean_update_", TORCH_FN(class_mean_update_adaptor<class_mean_update_cpu>));
 }
+
+}  // namespace paco

@@ -77,13 +77,8 @@ PaCoLossRecord partial_cuda(const PaCoLossPartialArguments& args, bool features_
   C10_CUDA_CHECK(cuda::plan_paco_loss_forward(dense.problem, tf32, features_grad, plan));
   const auto scratch = at::empty({plan.scratch_bytes}, args.anchors.options().dtype(at::kByte));
   const PaCoLossRecord record = empty_record(args, features_grad);
-  void* const sums = record.sums.mutable_data_ptr();
   C10_CUDA_CHECK(cuda::launch_paco_loss_partial(dense.problem, tf32, plan,
-                                                scratch.mutable_data_ptr(),
-                                                {.sums = static_cast<PaCoLossSums*>(sums),
-                                                 .rows = record.rows.mutable_data_ptr(),
-                                                 .num_shares = 1,
-                                                 .has_exp_rows = features_grad},
+                                                scratch.mutable_data_ptr(), records_of(record),
                                                 c10::cuda::getCurrentCUDAStream()));
   return record;
 }
@@ -93,9 +88,8 @@ PaCoLossCombined combine_cuda(const PaCoLossCombineArguments& args) {
   DensePaCoLoss dense(args);
   if (!is_supported(dense.problem, allow_tf32())) return composite::paco_loss_combine(args);
   const PaCoLossCombined result = empty_combined(args);
-  C10_CUDA_CHECK(cuda::launch_paco_loss_combine(dense.problem, dense.records(args),
-                                                output_of(result, args.features_grad()),
-                                                c10::cuda::getCurrentCUDAStream()));
+  C10_CUDA_CHECK(cuda::launch_paco_loss_combine(
+      dense.problem, dense.records(args), output_of(result), c10::cuda::getCurrentCUDAStream()));
   return result;
 }
 
@@ -161,17 +155,16 @@ void class_mean_update_cuda(const ClassMeanUpdateArguments& args) {
 }
 
 }  // namespace
-}  // namespace paco
 
 TORCH_LIBRARY_IMPL(paco, CUDA, m) {
-  m.impl("paco_loss_forward", TORCH_FN(paco::forward_adaptor<paco::forward_cuda>));
-  m.impl("paco_loss_backward", TORCH_FN(paco::backward_adaptor<paco::backward_cuda>));
-  m.impl("paco_loss_partial", TORCH_FN(paco::partial_adaptor<paco::partial_cuda>));
-  m.impl("paco_loss_combine", TORCH_FN(paco::combine_adaptor<paco::combine_cuda>));
-  m.impl("paco_loss_partial_backward",
-         TORCH_FN(paco::partial_backward_adaptor<paco::partial_backward_cuda>));
-  m.impl("queue_enqueue_", TORCH_FN(paco::queue_enqueue_adaptor<paco::enqueue_cuda>));
-  m.impl("vmf_logits_forward", TORCH_FN(paco::vmf_forward_adaptor<paco::vmf_forward_cuda>));
-  m.impl("class_mean_update_",
-         TORCH_FN(paco::class_mean_update_adaptor<paco::class_mean_update_cuda>));
+  m.impl("paco_loss_forward", TORCH_FN(forward_adaptor<forward_cuda>));
+  m.impl("paco_loss_backward", TORCH_FN(backward_adaptor<backward_cuda>));
+  m.impl("paco_loss_partial", TORCH_FN(partial_adaptor<partial_cuda>));
+  m.impl("paco_loss_combine", TORCH_FN(combine_adaptor<combine_cuda>));
+  m.impl("paco_loss_partial_backward", TORCH_FN(partial_backward_adaptor<partial_backward_cuda>));
+  m.impl("queue_enqueue_", TORCH_FN(queue_enqueue_adaptor<enqueue_cuda>));
+  m.impl("vmf_logits_forward", TORCH_FN(vmf_forward_adaptor<vmf_forward_cuda>));
+  m.impl("class_mean_update_", TORCH_FN(class_mean_update_adaptor<class_mean_update_cuda>));
 }
+
+}  // namespace paco

@@ -5,7 +5,6 @@
 
 #include "bcl_loss_arguments.h"
 #include "class_mean_update_arguments.h"
-#include "dense_tensors.h"
 #include "queue_enqueue_arguments.h"
 #include "vmf_logits_arguments.h"
 
@@ -57,26 +56,16 @@ BCLLossState empty_state(const BCLLossArguments& args, bool gradient) {
                    : at::empty({0}, options)};
 }
 
-DenseBCLLoss::DenseBCLLoss(const BCLLossArguments& args) : problem{} {
-  const auto keep = [&](const at::Tensor& tensor) {
-    return kept_.emplace_back(tensor.contiguous());
-  };
-  problem.type = element_type(args.features);
-  problem.features = keep(args.features).const_data_ptr();
-  problem.labels = keep(args.labels).const_data_ptr<int64_t>();
-  problem.prototypes = keep(args.prototypes).const_data_ptr();
-  problem.num_rows = args.features.size(0);
-  problem.num_classes = args.prototypes.size(0);
-  problem.dim = args.features.size(1);
-  problem.temperature = args.temperature;
-  if (!args.queue) return;
-  const at::Tensor queue = rows_where_they_lie(*args.queue);
-  kept_.push_back(queue);
-  problem.queue = queue.const_data_ptr();
-  problem.queue_rows = queue.size(0);
-  problem.queue_stride = queue.stride(0);
-  problem.queue_labels = keep(*args.queue_labels).const_data_ptr<int64_t>();
-  if (args.num_valid) problem.num_valid = keep(*args.num_valid).const_data_ptr<int64_t>();
+DenseBCLLoss::DenseBCLLoss(const BCLLossArguments& args)
+    : problem{.type = element_type(args.features),
+              .features = dense(args.features),
+              .labels = dense<int64_t>(args.labels),
+              .prototypes = dense(args.prototypes),
+              .num_rows = args.features.size(0),
+              .num_classes = args.prototypes.size(0),
+              .dim = args.features.size(1),
+              .temperature = args.temperature} {
+  set_queue(problem, args.queue, args.queue_labels, args.num_valid);
 }
 
 VmfLogitsState empty_vmf_state(const VmfLogitsArguments& args, bool features_grad) {
@@ -91,19 +80,15 @@ bool vmf_computes_in_double(const VmfLogitsArguments& args) {
   return vmf_computes_in_double(element_type(args.features), args.features.size(1));
 }
 
-DenseVmf::DenseVmf(const VmfLogitsArguments& args) : problem{} {
-  const auto dense = [&](const at::Tensor& tensor) {
-    return kept_.emplace_back(tensor.contiguous()).const_data_ptr();
-  };
-  problem = {.type = element_type(args.features),
-             .features = dense(args.features),
-             .mean_direction = dense(args.mean_direction),
-             .concentration = dense(args.concentration),
-             .num_anchors = args.features.size(0),
-             .num_classes = args.mean_direction.size(0),
-             .dim = args.features.size(1),
-             .temperature = args.temperature};
-}
+DenseVmf::DenseVmf(const VmfLogitsArguments& args)
+    : problem{.type = element_type(args.features),
+              .features = dense(args.features),
+              .mean_direction = dense(args.mean_direction),
+              .concentration = dense(args.concentration),
+              .num_anchors = args.features.size(0),
+              .num_classes = args.mean_direction.size(0),
+              .dim = args.features.size(1),
+              .temperature = args.temperature} {}
 
 ClassMeanProblem class_mean_problem(const ClassMeanUpdateArguments& args) {
   return {.mean_type = element_type(args.class_mean),

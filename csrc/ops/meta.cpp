@@ -27,20 +27,19 @@ at::Tensor vmf_backward_meta(const VmfLogitsBackwardArguments& args) {
 }
 
 }  // namespace
-}  // namespace paco
 
 TORCH_LIBRARY_IMPL(paco, Meta, m) {
-  m.impl("paco_loss_forward", TORCH_FN(paco::forward_adaptor<paco::empty_state>));
-  m.impl("paco_loss_backward", TORCH_FN(paco::backward_adaptor<paco::empty_gradients>));
-  m.impl("paco_loss_partial", TORCH_FN(paco::partial_adaptor<paco::empty_record>));
-  m.impl("paco_loss_combine", TORCH_FN(paco::combine_adaptor<paco::empty_combined>));
-  m.impl("paco_loss_partial_backward",
-         TORCH_FN(paco::partial_backward_adaptor<paco::empty_partial_gradients>));
-  m.impl("bcl_loss_forward", TORCH_FN(paco::bcl_forward_adaptor<paco::empty_state>));
-  m.impl("bcl_loss_backward", TORCH_FN(paco::bcl_backward_adaptor<paco::bcl_backward_meta>));
-  m.impl("queue_enqueue_", TORCH_FN(paco::queue_enqueue_adaptor<paco::enqueue_meta>));
-  m.impl("vmf_logits_forward", TORCH_FN(paco::vmf_forward_adaptor<paco::empty_vmf_state>));
-  m.impl("vmf_logits_backward", TORCH_FN(paco::vmf_backward_adaptor<paco::vmf_backward_meta>));
-  m.impl("class_mean_update_",
-         TORCH_FN(paco::class_mean_update_adaptor<paco::class_mean_update_meta>));
+  m.impl("paco_loss_forward", TORCH_FN(forward_adaptor<empty_state>));
+  m.impl("paco_loss_backward", TORCH_FN(backward_adaptor<empty_gradients>));
+  m.impl("paco_loss_partial", TORCH_FN(partial_adaptor<empty_record>));
+  m.impl("paco_loss_combine", TORCH_FN(combine_adaptor<empty_combined>));
+  m.impl("paco_loss_partial_backward", TORCH_FN(partial_backward_adaptor<empty_partial_gradients>));
+  m.impl("bcl_loss_forward", TORCH_FN(bcl_forward_adaptor<empty_state>));
+  m.impl("bcl_loss_backward", TORCH_FN(bcl_backward_adaptor<bcl_backward_meta>));
+  m.impl("queue_enqueue_", TORCH_FN(queue_enqueue_adaptor<enqueue_meta>));
+  m.impl("vmf_logits_forward", TORCH_FN(vmf_forward_adaptor<empty_vmf_state>));
+  m.impl("vmf_logits_backward", TORCH_FN(vmf_backward_adaptor<vmf_backward_meta>));
+  m.impl("class_mean_update_", TORCH_FN(class_mean_update_adaptor<class_mean_update_meta>));
 }
+
+}  // namespace paco

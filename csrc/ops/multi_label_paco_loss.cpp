@@ -1,8 +1,8 @@
 #include "multi_label_paco_loss.h"
 
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <c10/util/Exception.h>
 
+#include "find_operator.h"
 #include "multi_label_paco_loss_arguments.h"
 
 namespace paco {
@@ -18,12 +18,8 @@ at::Tensor multi_label_paco_loss(const at::Tensor& features, const at::Tensor& l
   TORCH_CHECK_VALUE(options.label_smoothing == 0,
                     "multi_label_paco_loss: label_smoothing must be 0, got ",
                     options.label_smoothing);
-  using Signature =
-      decltype(multi_label_paco_loss_adaptor<
-               static_cast<at::Tensor (*)(const MultiLabelPaCoLossArguments&)>(nullptr)>);
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("paco::multi_label_paco_loss", "")
-                             .typed<Signature>();
+  static const auto op = find_operator<decltype(multi_label_paco_loss_adaptor<nullptr>)>(
+      "paco::multi_label_paco_loss");
   return op.call(features, labels, center_logits, queue, queue_labels, num_valid, anchor_weight,
                  options.beta, options.gamma, options.base_temperature, options.alpha,
                  options.temperature);

@@ -12,10 +12,9 @@ void check_multi_label_paco_loss(const MultiLabelPaCoLossArguments& args) {
   const at::Tensor& features = args.features;
   const at::Tensor& center_logits = args.center_logits;
   const PaCoLossOptions& options = args.options;
-  check_loss_options(kMultiLabel, options);
-  PACO_CHECK(kMultiLabel, options.alpha + options.beta > 0, "alpha and beta must not both be 0");
   check_features(kMultiLabel, features);
-  check_loss_options_computable(kMultiLabel, options, accumulate_type(features.scalar_type()));
+  check_loss_options(kMultiLabel, options, accumulate_type(features.scalar_type()));
+  PACO_CHECK(kMultiLabel, options.alpha + options.beta > 0, "alpha and beta must not both be 0");
   PACO_CHECK(kMultiLabel,
              center_logits.dim() == 2 && center_logits.sym_size(0) >= 1 &&
                  center_logits.sym_size(0) <= features.sym_size(0) && center_logits.sym_size(1) > 0,
@@ -30,7 +29,8 @@ void check_multi_label_paco_loss(const MultiLabelPaCoLossArguments& args) {
                         num_classes);
   }
   if (args.anchor_weight) {
-    check_anchor_weight(kMultiLabel, *args.anchor_weight, center_logits.sym_size(0), features);
+    check_anchor_weight(kMultiLabel, *args.anchor_weight, center_logits.sym_size(0), "features",
+                        features);
   }
 }
 

@@ -1,25 +1,11 @@
 #include "paco_loss.h"
 
-#include <ATen/core/dispatch/Dispatcher.h>
-
 #include <utility>
 
+#include "find_operator.h"
 #include "paco_loss_arguments.h"
 
 namespace paco {
-namespace {
-
-using LossSignature = decltype(loss_adaptor<dispatch_paco_loss>);
-using ForwardSignature =
-    decltype(paco_loss_adaptor<checked_forward<paco_loss_forward>, bool, const OptionalTensor&>);
-using BackwardSignature = decltype(backward_adaptor<paco_loss_backward>);
-
-template <typename Signature>
-auto find(const char* name) {
-  return c10::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<Signature>();
-}
-
-}  // namespace
 
 at::Tensor paco_loss(const at::Tensor& features, const at::Tensor& labels,
                      const std::optional<at::Tensor>& center_logits,
@@ -35,7 +21,8 @@ at::Tensor paco_loss(const at::Tensor& features, const at::Tensor& labels,
 }
 
 at::Tensor dispatch_paco_loss(const PaCoLossArguments& args, bool detach_keys) {
-  static const auto op = find<LossSignature>("paco::paco_loss");
+  static const auto op =
+      find_operator<decltype(paco_loss_adaptor<dispatch_paco_loss>)>("paco::paco_loss");
   const PaCoLossOptions& options = args.options;
   return op.call(args.features, args.labels, args.center_logits, args.queue, args.queue_labels,
                  args.num_valid, args.anchor_weight, args.num_anchors, options.beta, options.gamma,
@@ -44,7 +31,8 @@ at::Tensor dispatch_paco_loss(const PaCoLossArguments& args, bool detach_keys) {
 }
 
 PaCoLossState paco_loss_forward(const PaCoLossArguments& args, bool features_grad) {
-  static const auto op = find<ForwardSignature>("paco::paco_loss_forward");
+  static const auto op =
+      find_operator<decltype(forward_adaptor<paco_loss_forward>)>("paco::paco_loss_forward");
   const PaCoLossOptions& options = args.options;
   auto [loss, log_partition, pair_weight, anchor_grad] =
       op.call(args.features, args.labels, args.center_logits, args.queue, args.queue_labels,
@@ -55,7 +43,8 @@ PaCoLossState paco_loss_forward(const PaCoLossArguments& args, bool features_gra
 }
 
 PaCoLossInputGradients paco_loss_backward(const PaCoLossBackwardArguments& args) {
-  static const auto op = find<BackwardSignature>("paco::paco_loss_backward");
+  static const auto op =
+      find_operator<decltype(backward_adaptor<paco_loss_backward>)>("paco::paco_loss_backward");
   const PaCoLossOptions& options = args.options;
   auto [features, center_logits] =
       op.call(args.grad_loss, args.features, args.labels, args.center_logits, args.anchor_weight,

@@ -42,9 +42,9 @@ struct PaCoLossOptions {
 ///   them where absent.
 /// - anchor_weight: [A], >= 0; no gradient flows to it; optional.
 /// - num_anchors: A, 1 <= A <= M; where absent, the rows of center_logits, or else of features.
-/// - soft_targets: t, [A, C], float32 or float64, rows >= 0 that sum to 1, in place of the labels
-///   in the centers' term (the labels still decide the pairs); without label_smoothing; no gradient
-///   flows to it; optional.
+/// - soft_targets: t, [A, C], float32 or float64, rows >= 0 that sum to 1; takes the place of the
+///   labels in the centers' term (they still decide the pairs); without label_smoothing; no
+///   gradient flows to it; optional.
 /// - detach_keys: whether the rows of `features` beyond the anchors are keys without a gradient,
 ///   whose part of the backward pass is then left out.
 ///

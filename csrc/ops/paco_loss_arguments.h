@@ -5,19 +5,16 @@
 
 #include <optional>
 #include <tuple>
-#include <type_traits>
 #include <utility>
-#include <vector>
 
 #include "../kernels/paco_loss_problem.h"
 #include "checks.h"
+#include "dense_tensors.h"
 #include "paco_loss.h"
 
 // The way of the loss's arguments: a flat list in the schema, one struct for everything in ops,
 // plain pointers for the kernels.
 namespace paco {
-
-using OptionalTensor = std::optional<at::Tensor>;
 
 // Borrowed for the length of one call.
 struct PaCoLossArguments {
@@ -32,7 +29,7 @@ struct PaCoLossArguments {
   PaCoLossOptions options;
   const OptionalTensor& soft_targets;
   // [C]: makes it the loss of BCL, whose prototypes are the last rows of features.
-  OptionalTensor class_counts = std::nullopt;
+  const OptionalTensor& class_counts = kNone;
 
   // The operator that errors are of.
   const char* name() const { return class_counts ? "bcl_loss" : "paco_loss"; }
@@ -88,65 +85,43 @@ PaCoLossInputGradients paco_loss_backward(const PaCoLossBackwardArguments& args)
 
 // From the flat list of the schema to the struct.
 
-// A kernel with the arguments of paco_loss, and perhaps more, that calls a function of the struct.
-template <auto function, typename... Rest>
-std::invoke_result_t<decltype(function), const PaCoLossArguments&, Rest...> paco_loss_adaptor(
-    const at::Tensor& features, const at::Tensor& labels, const OptionalTensor& center_logits,
-    const OptionalTensor& queue, const OptionalTensor& queue_labels,
-    const OptionalTensor& num_valid, const OptionalTensor& anchor_weight,
-    std::optional<c10::SymInt> num_anchors, double beta, double gamma,
-    std::optional<double> base_temperature, double label_smoothing,
-    const OptionalTensor& soft_targets, double alpha, double temperature, Rest... rest) {
-  return function(PaCoLossArguments{features,
-                                    labels,
-                                    center_logits,
-                                    queue,
-                                    queue_labels,
-                                    num_valid,
-                                    anchor_weight,
-                                    std::move(num_anchors),
-                                    {.alpha = alpha,
-                                     .temperature = temperature,
-                                     .beta = beta,
-                                     .gamma = gamma,
-                                     .base_temperature = base_temperature,
-                                     .label_smoothing = label_smoothing},
-                                    soft_targets},
-                  rest...);
-}
-
-// The kernel paco_loss of one dispatch key, whose schema has one more argument in the middle.
+// The kernel paco_loss of one dispatch key.
 template <at::Tensor (*loss)(const PaCoLossArguments& args, bool detach_keys)>
-at::Tensor loss_adaptor(const at::Tensor& features, const at::Tensor& labels,
-                        const OptionalTensor& center_logits, const OptionalTensor& queue,
-                        const OptionalTensor& queue_labels, const OptionalTensor& num_valid,
-                        const OptionalTensor& anchor_weight, std::optional<c10::SymInt> num_anchors,
-                        double beta, double gamma, std::optional<double> base_temperature,
-                        double label_smoothing, const OptionalTensor& soft_targets,
-                        bool detach_keys, double alpha, double temperature) {
-  return paco_loss_adaptor<loss, bool>(features, labels, center_logits, queue, queue_labels,
-                                       num_valid, anchor_weight, std::move(num_anchors), beta,
-                                       gamma, base_temperature, label_smoothing, soft_targets,
-                                       alpha, temperature, detach_keys);
+at::Tensor paco_loss_adaptor(const at::Tensor& features, const at::Tensor& labels,
+                             const OptionalTensor& center_logits, const OptionalTensor& queue,
+                             const OptionalTensor& queue_labels, const OptionalTensor& num_valid,
+                             const OptionalTensor& anchor_weight,
+                             std::optional<c10::SymInt> num_anchors, double beta, double gamma,
+                             std::optional<double> base_temperature, double label_smoothing,
+                             const OptionalTensor& soft_targets, bool detach_keys, double alpha,
+                             double temperature) {
+  const PaCoLossOptions options{alpha, temperature, beta, gamma, base_temperature, label_smoothing};
+  return loss({features, labels, center_logits, queue, queue_labels, num_valid, anchor_weight,
+               std::move(num_anchors), options, soft_targets},
+              detach_keys);
 }
 
 using PaCoLossForward = PaCoLossState(const PaCoLossArguments& args, bool features_grad);
 using PaCoLossBackward = PaCoLossInputGradients(const PaCoLossBackwardArguments& args);
 
+// The kernel paco_loss_forward of one dispatch key.
 template <PaCoLossForward* forward>
-std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> checked_forward(
-    const PaCoLossArguments& public_args, bool features_grad, const OptionalTensor& class_counts) {
-  PaCoLossArguments args = public_args;
-  args.class_counts = class_counts;
+std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> forward_adaptor(
+    const at::Tensor& features, const at::Tensor& labels, const OptionalTensor& center_logits,
+    const OptionalTensor& queue, const OptionalTensor& queue_labels,
+    const OptionalTensor& num_valid, const OptionalTensor& anchor_weight,
+    std::optional<c10::SymInt> num_anchors, double beta, double gamma,
+    std::optional<double> base_temperature, double label_smoothing,
+    const OptionalTensor& soft_targets, double alpha, double temperature, bool features_grad,
+    const OptionalTensor& class_counts) {
+  const PaCoLossOptions options{alpha, temperature, beta, gamma, base_temperature, label_smoothing};
+  const PaCoLossArguments args{features,     labels,       center_logits, queue,
+                               queue_labels, num_valid,    anchor_weight, std::move(num_anchors),
+                               options,      soft_targets, class_counts};
   check_paco_loss(args);
   auto [loss, log_partition, pair_weight, anchor_grad] = forward(args, features_grad);
   return {loss, log_partition, pair_weight, anchor_grad};
 }
-
-// The kernel paco_loss_forward of one dispatch key.
-template <PaCoLossForward* forward>
-constexpr auto* forward_adaptor =
-    &paco_loss_adaptor<checked_forward<forward>, bool, const OptionalTensor&>;
 
 // The kernel paco_loss_backward of one dispatch key.
 template <PaCoLossBackward* backward>
@@ -157,24 +132,11 @@ std::tuple<at::Tensor, at::Tensor> backward_adaptor(
     double beta, double gamma, std::optional<double> base_temperature, double label_smoothing,
     const OptionalTensor& soft_targets, double alpha, double temperature, bool features_grad,
     bool center_logits_grad, const OptionalTensor& class_counts) {
-  const PaCoLossBackwardArguments args{grad_loss,
-                                       features,
-                                       labels,
-                                       center_logits,
-                                       anchor_weight,
-                                       log_partition,
-                                       pair_weight,
-                                       anchor_grad,
-                                       {.alpha = alpha,
-                                        .temperature = temperature,
-                                        .beta = beta,
-                                        .gamma = gamma,
-                                        .base_temperature = base_temperature,
-                                        .label_smoothing = label_smoothing},
-                                       soft_targets,
-                                       features_grad,
-                                       center_logits_grad,
-                                       class_counts};
+  const PaCoLossOptions options{alpha, temperature, beta, gamma, base_temperature, label_smoothing};
+  const PaCoLossBackwardArguments args{
+      grad_loss,     features,           labels,      center_logits, anchor_weight,
+      log_partition, pair_weight,        anchor_grad, options,       soft_targets,
+      features_grad, center_logits_grad, class_counts};
   check_paco_loss_backward(args);
   auto [grad_features, grad_center_logits] = backward(args);
   return {grad_features, grad_center_logits};
@@ -187,16 +149,15 @@ struct PaCoLossCombineArguments;
 struct PaCoLossPartialArguments;
 struct PaCoLossPartialBackwardArguments;
 
-// From the struct to plain pointers: arguments as kernels take them. Owns what had to be copied to
-// be dense or of the right dtype, so it outlives the kernels' calls.
-class DensePaCoLoss {
+// From the struct to plain pointers: arguments as kernels take them.
+class DensePaCoLoss : DenseTensors {
  public:
   explicit DensePaCoLoss(const PaCoLossArguments& args);
   explicit DensePaCoLoss(const PaCoLossBackwardArguments& args);
   explicit DensePaCoLoss(const PaCoLossPartialArguments& args);
   explicit DensePaCoLoss(const PaCoLossCombineArguments& args);
 
-  PaCoLossProblem problem;
+  PaCoLossProblem problem{};
 
   // What the backward pass reads and writes besides; `args` are those of the constructor.
   PaCoLossGradients gradients(const PaCoLossBackwardArguments& args,
@@ -206,18 +167,10 @@ class DensePaCoLoss {
   PaCoLossRecords records(const PaCoLossCombineArguments& args);
 
  private:
-  at::Tensor keep(at::Tensor tensor) { return kept_.emplace_back(std::move(tensor)); }
-  const int64_t* labels(const at::Tensor& tensor);
-  void set_queue(const OptionalTensor& queue, const OptionalTensor& queue_labels,
-                 const OptionalTensor& num_valid);
+  // The part of the problem that several operators read.
+  template <typename Arguments>
+  void set_columns(const Arguments& args);
   void set_options(const PaCoLossOptions& options);
-  // Sets the part of the problem that both passes read.
-  void set_anchors(const at::Tensor& features, const at::Tensor& labels,
-                   const OptionalTensor& center_logits, const OptionalTensor& anchor_weight,
-                   const OptionalTensor& class_counts, const PaCoLossOptions& options,
-                   const OptionalTensor& soft_targets);
-
-  std::vector<at::Tensor> kept_;
 };
 
 }  // namespace paco

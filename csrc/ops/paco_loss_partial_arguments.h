@@ -73,8 +73,9 @@ PaCoLossRecord empty_record(const PaCoLossPartialArguments& args, bool features_
 PaCoLossCombined empty_combined(const PaCoLossCombineArguments& args);
 PaCoLossInputGradients empty_partial_gradients(const PaCoLossPartialBackwardArguments& args);
 
-// The outputs that a combination is written to.
-PaCoLossOutput output_of(const PaCoLossCombined& result, bool features_grad);
+// Where a share's record and a combination are written.
+PaCoLossRecords records_of(const PaCoLossRecord& record);
+PaCoLossOutput output_of(const PaCoLossCombined& result);
 
 using PaCoLossPartial = PaCoLossRecord(const PaCoLossPartialArguments& args, bool features_grad);
 using PaCoLossCombine = PaCoLossCombined(const PaCoLossCombineArguments& args);
@@ -92,6 +93,10 @@ std::tuple<at::Tensor, at::Tensor> partial_adaptor(
     std::optional<c10::SymInt> num_classes, double gamma, double label_smoothing,
     const OptionalTensor& soft_targets, double alpha, double temperature, bool features_grad,
     const OptionalTensor& class_counts) {
+  const PaCoLossOptions options{.alpha = alpha,
+                                .temperature = temperature,
+                                .gamma = gamma,
+                                .label_smoothing = label_smoothing};
   const PaCoLossPartialArguments args{anchors,
                                       anchor_labels,
                                       anchor_rows,
@@ -103,10 +108,7 @@ std::tuple<at::Tensor, at::Tensor> partial_adaptor(
                                       num_valid,
                                       std::move(first_class),
                                       std::move(num_classes),
-                                      {.alpha = alpha,
-                                       .temperature = temperature,
-                                       .gamma = gamma,
-                                       .label_smoothing = label_smoothing},
+                                      options,
                                       soft_targets,
                                       class_counts};
   check_paco_loss_partial(args);
@@ -119,15 +121,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> combine_adaptor(
     const at::Tensor& sums, const at::Tensor& rows, const at::Tensor& anchors,
     const OptionalTensor& anchor_weight, double beta, double gamma,
     std::optional<double> base_temperature, double alpha, double temperature) {
-  const PaCoLossCombineArguments args{sums,
-                                      rows,
-                                      anchors,
-                                      anchor_weight,
-                                      {.alpha = alpha,
-                                       .temperature = temperature,
-                                       .beta = beta,
-                                       .gamma = gamma,
-                                       .base_temperature = base_temperature}};
+  const PaCoLossOptions options{alpha, temperature, beta, gamma, base_temperature};
+  const PaCoLossCombineArguments args{sums, rows, anchors, anchor_weight, options};
   check_paco_loss_combine(args);
   auto [losses, log_partition, pair_weight, anchor_grad] = combine(args);
   return {losses, log_partition, pair_weight, anchor_grad};
@@ -143,31 +138,23 @@ std::tuple<at::Tensor, at::Tensor> partial_backward_adaptor(
     std::optional<double> base_temperature, double label_smoothing,
     const OptionalTensor& soft_targets, double alpha, double temperature, bool features_grad,
     bool center_logits_grad, const OptionalTensor& class_counts) {
-  static const OptionalTensor kNone;
-  const PaCoLossPartialBackwardArguments args{grad_losses,
-                                              {anchors,
-                                               anchor_labels,
-                                               anchor_rows,
-                                               features,
-                                               labels,
-                                               center_logits,
-                                               /*queue=*/kNone,
-                                               /*queue_labels=*/kNone,
-                                               /*num_valid=*/kNone,
-                                               std::move(first_class),
-                                               std::move(num_classes),
-                                               {.alpha = alpha,
-                                                .temperature = temperature,
-                                                .beta = beta,
-                                                .gamma = gamma,
-                                                .base_temperature = base_temperature,
-                                                .label_smoothing = label_smoothing},
-                                               soft_targets,
-                                               class_counts},
-                                              log_partition,
-                                              pair_weight,
-                                              anchor_grad,
-                                              features_grad,
+  const PaCoLossOptions options{alpha, temperature, beta, gamma, base_temperature, label_smoothing};
+  const PaCoLossPartialArguments share{anchors,
+                                       anchor_labels,
+                                       anchor_rows,
+                                       features,
+                                       labels,
+                                       center_logits,
+                                       /*queue=*/kNone,
+                                       /*queue_labels=*/kNone,
+                                       /*num_valid=*/kNone,
+                                       std::move(first_class),
+                                       std::move(num_classes),
+                                       options,
+                                       soft_targets,
+                                       class_counts};
+  const PaCoLossPartialBackwardArguments args{grad_losses,       share,       log_partition,
+                                              pair_weight,       anchor_grad, features_grad,
                                               center_logits_grad};
   check_paco_loss_partial_backward(args);
   auto [grad_features, grad_center_logits] = backward(args);

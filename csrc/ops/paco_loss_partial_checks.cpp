@@ -7,20 +7,6 @@ namespace {
 constexpr const char* kPartial = "paco_loss_partial";
 constexpr const char* kCombine = "paco_loss_combine";
 
-void check_options(const char* caller, const PaCoLossOptions& options, c10::ScalarType dtype) {
-  check_loss_options(caller, options);
-  check_loss_options_computable(caller, options, dtype);
-}
-
-void check_state(const char* caller, const char* name, const at::Tensor& state,
-                 c10::SymIntArrayRef sizes, c10::ScalarType dtype, const at::Tensor& like) {
-  PACO_CHECK(caller, state.sym_sizes() == sizes, name, " must be ", sizes, ", got ",
-             state.sym_sizes());
-  PACO_CHECK(caller, state.scalar_type() == dtype, name, " must be ", dtype, ", got ",
-             state.scalar_type());
-  check_device(caller, name, state, "anchors", like);
-}
-
 void check_centers(const PaCoLossPartialArguments& args) {
   const at::Tensor& logits = *args.center_logits;
   const at::Tensor& features = args.features;
@@ -55,16 +41,13 @@ void check_paco_loss_partial(const PaCoLossPartialArguments& args) {
   PACO_CHECK(kPartial, features.dim() == 2 && features.sym_size(1) > 0,
              "features must be [M, D] with at least one column, got ", features.sym_sizes());
   check_dtype(kPartial, "features", features);
-  check_options(kPartial, args.options, accumulate_type(features.scalar_type()));
+  check_loss_options(kPartial, args.options, accumulate_type(features.scalar_type()));
   PACO_CHECK(
       kPartial,
       anchors.dim() == 2 && anchors.sym_size(0) > 0 && anchors.sym_size(1) == features.sym_size(1),
       "anchors must be [A, D] with at least one row and the D of features ", features.sym_sizes(),
       ", got ", anchors.sym_sizes());
-  check_strided(kPartial, "anchors", anchors);
-  PACO_CHECK(kPartial, anchors.scalar_type() == features.scalar_type(), "anchors must be ",
-             features.scalar_type(), " (as features), got ", anchors.scalar_type());
-  check_device(kPartial, "anchors", anchors, "features", features);
+  check_like(kPartial, "anchors", anchors, "features", features);
   check_labels(kPartial, "labels", args.labels, "features", features);
   check_labels(kPartial, "anchor_labels", args.anchor_labels, "anchors", anchors);
   check_labels(kPartial, "anchor_rows", args.anchor_rows, "anchors", anchors);
@@ -74,18 +57,7 @@ void check_paco_loss_partial(const PaCoLossPartialArguments& args) {
     check_class_counts(kPartial, *args.class_counts, args.center_logits, features);
   }
   if (args.soft_targets) {
-    const at::Tensor& targets = *args.soft_targets;
-    PACO_CHECK(kPartial, args.center_logits, "soft_targets need center_logits");
-    PACO_CHECK(kPartial, args.options.label_smoothing == 0,
-               "label_smoothing must be 0 with soft_targets, got ", args.options.label_smoothing);
-    PACO_CHECK(kPartial, targets.sym_sizes() == args.center_logits->sym_sizes(),
-               "soft_targets must be of the shape of center_logits ",
-               args.center_logits->sym_sizes(), ", got ", targets.sym_sizes());
-    check_strided(kPartial, "soft_targets", targets);
-    PACO_CHECK(kPartial,
-               targets.scalar_type() == at::kFloat || targets.scalar_type() == at::kDouble,
-               "soft_targets must be float32 or float64, got ", targets.scalar_type());
-    check_device(kPartial, "soft_targets", targets, "features", features);
+    check_soft_targets(kPartial, *args.soft_targets, args.center_logits, args.options, features);
   }
 }
 
@@ -95,26 +67,20 @@ void check_paco_loss_combine(const PaCoLossCombineArguments& args) {
              "anchors must be [A, D] with at least one column, got ", anchors.sym_sizes());
   check_dtype(kCombine, "anchors", anchors);
   const auto dtype = accumulate_type(anchors.scalar_type());
-  check_options(kCombine, args.options, dtype);
+  check_loss_options(kCombine, args.options, dtype);
   PACO_CHECK(kCombine, args.sums.dim() == 3 && args.sums.sym_size(0) > 0, "sums must be [S, A, ",
              kNumSums, "] with at least one share, got ", args.sums.sym_sizes());
   const c10::SymInt shares = args.sums.sym_size(0);
   check_state(kCombine, "sums", args.sums, {shares, anchors.sym_size(0), kNumSums}, at::kDouble,
-              anchors);
+              "anchors", anchors);
   PACO_CHECK(kCombine,
              args.rows.dim() == 4 && (args.rows.sym_size(2) == 1 || args.rows.sym_size(2) == 2),
              "rows must be [S, A, R, D] with R 1 or 2, got ", args.rows.sym_sizes());
   check_state(kCombine, "rows", args.rows,
               {shares, anchors.sym_size(0), args.rows.sym_size(2), anchors.sym_size(1)}, dtype,
-              anchors);
+              "anchors", anchors);
   if (args.anchor_weight) {
-    const at::Tensor& weight = *args.anchor_weight;
-    PACO_CHECK(kCombine, weight.dim() == 1 && weight.sym_size(0) == anchors.sym_size(0),
-               "anchor_weight must have one entry for each row of anchors ", anchors.sym_sizes(),
-               ", got ", weight.sym_sizes());
-    PACO_CHECK(kCombine, at::isFloatingType(weight.scalar_type()),
-               "anchor_weight must be floating, got ", weight.scalar_type());
-    check_device(kCombine, "anchor_weight", weight, "anchors", anchors);
+    check_anchor_weight(kCombine, *args.anchor_weight, anchors.sym_size(0), "anchors", anchors);
   }
 }
 
@@ -124,7 +90,7 @@ void check_paco_loss_partial_backward(const PaCoLossPartialBackwardArguments& ar
   const c10::SymInt num_anchors = anchors.sym_size(0);
   const auto dtype = accumulate_type(anchors.scalar_type());
   const auto check = [&](const char* name, const at::Tensor& state, c10::ScalarType of) {
-    check_state(kPartial, name, state, {num_anchors}, of, anchors);
+    check_state(kPartial, name, state, {num_anchors}, of, "anchors", anchors);
   };
   check("grad_losses", args.grad_losses, dtype);
   check("log_partition", args.log_partition, at::kDouble);
@@ -135,7 +101,7 @@ void check_paco_loss_partial_backward(const PaCoLossPartialBackwardArguments& ar
                "anchor_grad must have a row for each anchor among features ",
                args.share.features.sym_sizes(), ", got ", grad.sym_sizes());
     check_state(kPartial, "anchor_grad", grad, {grad.sym_size(0), anchors.sym_size(1)}, dtype,
-                anchors);
+                "anchors", anchors);
   }
   PACO_CHECK(kPartial, args.share.center_logits || !args.center_logits_grad,
              "center_logits_grad needs center_logits");

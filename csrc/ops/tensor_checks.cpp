@@ -1,5 +1,7 @@
 #include "tensor_checks.h"
 
+#include <ATen/core/grad_mode.h>
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -39,6 +41,11 @@ void check_int64(const char* caller, const char* name, const at::Tensor& tensor)
              tensor.scalar_type());
 }
 
+void check_constant(const char* caller, const char* name, const OptionalTensor& tensor) {
+  PACO_CHECK(caller, !(tensor && at::GradMode::is_enabled() && tensor->requires_grad()), name,
+             " must not require a gradient (none flows to it); detach it");
+}
+
 void check_no_overlap(const char* caller, const char* name, const at::Tensor& tensor) {
   if (tensor.unsafeGetTensorImpl()->has_symbolic_sizes_strides()) return;
   std::vector<std::pair<int64_t, int64_t>> dims;  // stride and size
@@ -60,6 +67,25 @@ void check_device(const char* caller, const char* name, const at::Tensor& tensor
                   const char* other_name, const at::Tensor& other) {
   PACO_CHECK(caller, tensor.device() == other.device(), name, " must be on the device of ",
              other_name, " (", other.device(), "), got ", tensor.device());
+}
+
+void check_like(const char* caller, const char* name, const at::Tensor& tensor,
+                const char* other_name, const at::Tensor& other) {
+  check_strided(caller, name, tensor);
+  PACO_CHECK(caller, tensor.scalar_type() == other.scalar_type(), name, " must be ",
+             other.scalar_type(), " (as ", other_name, "), got ", tensor.scalar_type());
+  check_device(caller, name, tensor, other_name, other);
+}
+
+void check_state(const char* caller, const char* name, const at::Tensor& state,
+                 c10::SymIntArrayRef sizes, c10::ScalarType dtype, const char* other_name,
+                 const at::Tensor& other) {
+  PACO_CHECK(caller, state.sym_sizes() == sizes, name, " must be ", sizes, ", got ",
+             state.sym_sizes());
+  check_strided(caller, name, state);
+  PACO_CHECK(caller, state.scalar_type() == dtype, name, " must be ", dtype, ", got ",
+             state.scalar_type());
+  check_device(caller, name, state, other_name, other);
 }
 
 void check_labels(const char* caller, const char* name, const at::Tensor& labels,
@@ -102,9 +128,8 @@ void check_features(const char* caller, const at::Tensor& features) {
 }
 
 void check_queue_rows(const char* caller, const at::Tensor& features,
-                      const std::optional<at::Tensor>& optional_queue,
-                      const std::optional<at::Tensor>& queue_labels,
-                      const std::optional<at::Tensor>& optional_num_valid) {
+                      const OptionalTensor& optional_queue, const OptionalTensor& queue_labels,
+                      const OptionalTensor& optional_num_valid) {
   PACO_CHECK(caller, optional_queue.has_value() == queue_labels.has_value(),
              "queue and queue_labels must be given together, got only ",
              optional_queue ? "queue" : "queue_labels");
@@ -113,13 +138,12 @@ void check_queue_rows(const char* caller, const at::Tensor& features,
     PACO_CHECK(caller, queue.dim() == 2 && queue.sym_size(1) == features.sym_size(1),
                "queue must be [K, D] with the D of features ", features.sym_sizes(), ", got ",
                queue.sym_sizes());
-    PACO_CHECK(caller, queue.scalar_type() == features.scalar_type(), "queue must be ",
-               features.scalar_type(), " (as features), got ", queue.scalar_type());
-    check_device(caller, "queue", queue, "features", features);
+    check_like(caller, "queue", queue, "features", features);
   }
   if (optional_num_valid) {
     const at::Tensor& num_valid = *optional_num_valid;
     PACO_CHECK(caller, optional_queue, "num_valid needs a queue");
+    check_strided(caller, "num_valid", num_valid);
     PACO_CHECK(
         caller,
         num_valid.dim() <= 1 && num_valid.sym_numel() == 1 && num_valid.scalar_type() == at::kLong,
@@ -128,10 +152,8 @@ void check_queue_rows(const char* caller, const at::Tensor& features,
   }
 }
 
-void check_queue(const char* caller, const at::Tensor& features,
-                 const std::optional<at::Tensor>& queue,
-                 const std::optional<at::Tensor>& queue_labels,
-                 const std::optional<at::Tensor>& num_valid) {
+void check_queue(const char* caller, const at::Tensor& features, const OptionalTensor& queue,
+                 const OptionalTensor& queue_labels, const OptionalTensor& num_valid) {
   check_queue_rows(caller, features, queue, queue_labels, num_valid);
   if (queue) check_labels(caller, "queue_labels", *queue_labels, "queue", *queue);
 }

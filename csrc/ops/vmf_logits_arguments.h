@@ -3,10 +3,10 @@
 #include <ATen/core/Tensor.h>
 
 #include <tuple>
-#include <vector>
 
 #include "../kernels/vmf_logits_problem.h"
 #include "checks.h"
+#include "dense_tensors.h"
 
 namespace paco {
 
@@ -40,22 +40,22 @@ at::Tensor vmf_logits_backward(const VmfLogitsBackwardArguments& args);
 // What the forward pass fills, on symbolic shapes too.
 VmfLogitsState empty_vmf_state(const VmfLogitsArguments& args, bool features_grad);
 
-// A kernel of vmf_logits that calls a function of the struct.
-template <auto function>
+// The kernel vmf_logits of one dispatch key.
+template <at::Tensor (*function)(const VmfLogitsArguments& args)>
 at::Tensor vmf_logits_adaptor(const at::Tensor& features, const at::Tensor& mean_direction,
                               const at::Tensor& concentration, double temperature) {
-  return function(VmfLogitsArguments{features, mean_direction, concentration, temperature});
+  return function({features, mean_direction, concentration, temperature});
 }
 
 // The kernel vmf_logits_forward of one dispatch key.
-template <auto function>
+template <VmfLogitsState (*forward)(const VmfLogitsArguments& args, bool features_grad)>
 std::tuple<at::Tensor, at::Tensor> vmf_forward_adaptor(const at::Tensor& features,
                                                        const at::Tensor& mean_direction,
                                                        const at::Tensor& concentration,
                                                        double temperature, bool features_grad) {
   const VmfLogitsArguments args{features, mean_direction, concentration, temperature};
   check_vmf_logits(args);
-  auto [logits, slope] = function(args, features_grad);
+  auto [logits, slope] = forward(args, features_grad);
   return {logits, slope};
 }
 
@@ -70,15 +70,12 @@ at::Tensor vmf_backward_adaptor(const at::Tensor& grad_logits, const at::Tensor&
   return function(args);
 }
 
-// From the struct to plain pointers. Owns what had to be copied to be dense.
-class DenseVmf {
+// From the struct to plain pointers.
+class DenseVmf : DenseTensors {
  public:
   explicit DenseVmf(const VmfLogitsArguments& args);
 
   VmfProblem problem;
-
- private:
-  std::vector<at::Tensor> kept_;
 };
 
 }  // namespace paco

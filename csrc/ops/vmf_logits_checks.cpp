@@ -44,17 +44,9 @@ void check_vmf_logits_backward(const VmfLogitsBackwardArguments& args) {
   check_vmf_logits(args.forward);
   const at::Tensor& features = args.forward.features;
   const auto dtype = accumulate_type(features.scalar_type());
-  const auto check_pairs = [&](const char* name, const at::Tensor& tensor) {
-    PACO_CHECK(kVmf,
-               tensor.dim() == 2 && tensor.sym_size(0) == features.sym_size(0) &&
-                   tensor.sym_size(1) == args.forward.mean_direction.sym_size(0),
-               name, " must be [A, C] of features and mean_direction, got ", tensor.sym_sizes());
-    PACO_CHECK(kVmf, tensor.scalar_type() == dtype, name, " must be ", dtype, ", got ",
-               tensor.scalar_type());
-    check_device(kVmf, name, tensor, "features", features);
-  };
-  check_pairs("grad_logits", args.grad_logits);
-  check_pairs("slope", args.slope);
+  const c10::SymInt pairs[] = {features.sym_size(0), args.forward.mean_direction.sym_size(0)};
+  check_state(kVmf, "grad_logits", args.grad_logits, pairs, dtype, "features", features);
+  check_state(kVmf, "slope", args.slope, pairs, dtype, "features", features);
 }
 
 }  // namespace paco
