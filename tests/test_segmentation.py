@@ -228,6 +228,10 @@ def test_the_example_says_what_is_wrong(tmp_path, segment):
     Image.new("RGB", (65, 96)).save(tmp_path / "odd.png")
     result = run(segment, tmp_path / "32.pt", tmp_path / "odd.png", tmp_path / "mask.png")
     assert "multiples of 32, two of it at least, got 96,65" in result.stderr
+    gray = nn.Conv2d(1, len(CLASSES), 1)
+    export_segmentor(gray, torch.randn(1, 1, 64, 96), tmp_path / "gray.pt", texts())
+    result = run(segment, tmp_path / "gray.pt", tmp_path / "image.png", tmp_path / "mask.png")
+    assert f"takes images of 1 channels, got 3: {tmp_path / 'image.png'}" in result.stderr
     result = run(segment, tmp_path / "s.pt", tmp_path / "none.png", tmp_path / "mask.png")
     assert result.stderr.endswith(f"segment: cannot read {tmp_path / 'none.png'}\n")
     assert run(segment).returncode == 2

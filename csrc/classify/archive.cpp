@@ -142,11 +142,12 @@ void check_archive(const std::string& path) {
   const Bytes files = directory(path, file_size);
   uint64_t total = 0;
   for (size_t entry = 0; entry < files.text.size();) {
-    if (files.number(entry, 4) != 0x02014b50) {
-      throw Error("its zip archive is damaged");
-    }
     const size_t name_end = entry + 46 + files.number(entry + 28, 2);
     const size_t extra_end = name_end + files.number(entry + 30, 2);
+    const size_t next = extra_end + files.number(entry + 32, 2);
+    if (files.number(entry, 4) != 0x02014b50 || next > files.text.size()) {
+      throw Error("its zip archive is damaged");
+    }
     const std::string name = files.text.substr(entry + 46, name_end - entry - 46);
     const uint64_t size = number_of(files, entry, kUnpackedSize, name_end, extra_end);
     const bool is_text = name.find("/extra/") != std::string::npos || name.ends_with(".json");
@@ -163,7 +164,7 @@ void check_archive(const std::string& path) {
     if (!is_sound(path, files, entry, at, size)) {
       throw Error(name + " in it is not what was written");
     }
-    entry = extra_end + files.number(entry + 32, 2);
+    entry = next;
   }
 }
 

@@ -16,7 +16,7 @@
 
 namespace paco {
 
-using namespace classify;  // NOLINT: what this class is made of
+using namespace classify;  // what this class is made of
 
 namespace {
 

@@ -27,8 +27,7 @@ Bitmap decode(std::span<const uint8_t> file, bool gray, bool ignore_orientation)
   const int flags = (gray ? cv::IMREAD_GRAYSCALE : cv::IMREAD_COLOR) |
                     (ignore_orientation ? cv::IMREAD_IGNORE_ORIENTATION : 0);
   // OpenCV takes no pointer to const, and does not write there.
-  const cv::Mat bytes(1, static_cast<int>(file.size()), CV_8U,
-                      const_cast<uint8_t*>(file.data()));  // NOLINT
+  const cv::Mat bytes(1, static_cast<int>(file.size()), CV_8U, const_cast<uint8_t*>(file.data()));
   cv::Mat image;
   try {
     image = cv::imdecode(bytes, flags);
@@ -49,7 +48,7 @@ Bitmap resize_like_opencv(const Bitmap& image, int height, int width,
                                                              {"area", cv::INTER_AREA},
                                                              {"lanczos", cv::INTER_LANCZOS4}};
   const cv::Mat source(image.height, image.width, CV_8UC(image.channels),
-                       const_cast<uint8_t*>(image.data), image.row_stride);  // NOLINT: as above
+                       const_cast<uint8_t*>(image.data), image.row_stride);
   cv::Mat result;
   cv::resize(source, result, {width, height}, 0, 0, kInterpolations.at(interpolation));
   return bitmap_of(result);

@@ -48,10 +48,10 @@ std::vector<Window> windows(int input, int output, const Filter& filter) {
   std::vector<Window> result(output);
   for (int i = 0; i < output; ++i) {
     const double center = (i + 0.5) * scale;
-    // NOLINTBEGIN(bugprone-incorrect-roundings): as Pillow rounds
+    // NOLINTNEXTLINE(bugprone-incorrect-roundings): as Pillow rounds
     const int first = std::max(0, static_cast<int>(center - filter.radius * stretch + 0.5));
-    const int end = std::min(input, static_cast<int>(center + filter.radius * stretch + 0.5));
-    // NOLINTEND(bugprone-incorrect-roundings)
+    const double reach = center + filter.radius * stretch + 0.5;
+    const int end = static_cast<int>(std::min<double>(input, reach));
     std::vector<double> weights(end - first);
     double sum = 0;
     for (int j = first; j < end; ++j) {
@@ -88,7 +88,7 @@ Bitmap resize_rows(const Bitmap& image, const std::vector<Window>& windows) {
 
 /// Resizes the columns' length, a row of the result at a time.
 Bitmap resize_columns(const Bitmap& image, const std::vector<Window>& windows) {
-  const int size = image.width * image.channels;
+  const size_t size = static_cast<size_t>(image.width) * image.channels;
   const NewBitmap result(static_cast<int>(windows.size()), image.width, image.channels);
   uint8_t* out = result.data;
   std::vector<int32_t> sums(size);
@@ -97,7 +97,7 @@ Bitmap resize_columns(const Bitmap& image, const std::vector<Window>& windows) {
     for (size_t j = 0; j < window.weights.size(); ++j) {
       const int32_t weight = window.weights[j];
       const uint8_t* in = image.row(window.first + static_cast<int>(j));
-      for (int i = 0; i < size; ++i) {
+      for (size_t i = 0; i < size; ++i) {
         sums[i] += weight * in[i];
       }
     }
@@ -154,7 +154,7 @@ Bitmap resize_like_pillow(const Bitmap& image, int height, int width,
                                   : resize_columns(from, windows(image.height, height, filter));
   };
   const int lost = image.height - height;
-  const bool columns_first = version >= 13 && lost > 0 && lost > 2 * (image.width - width);
+  const bool columns_first = version >= 13 && lost > 0 && lost > 2 * (int64_t{image.width} - width);
   return columns_first ? rows(columns(image)) : columns(rows(image));
 }
 

@@ -77,16 +77,10 @@ class Parts {
     changed_.notify_all();
   }
 
-  /// Ends all with an error, which take() throws.
-  void fail(std::exception_ptr error) {
+  /// Ends all; take() throws the error, if there is one.
+  void stop(std::exception_ptr error = nullptr) {
     const std::lock_guard lock(mutex_);
     error_ = std::move(error);
-    stopped_ = true;
-    changed_.notify_all();
-  }
-
-  void stop() {
-    const std::lock_guard lock(mutex_);
     stopped_ = true;
     changed_.notify_all();
   }
@@ -152,7 +146,7 @@ void for_each_chunk(const Model& model, const std::vector<Image>& images, size_t
         parts.put(part, chunk_of(part));
       }
     } catch (...) {
-      parts.fail(std::current_exception());
+      parts.stop(std::current_exception());
     }
   };
   std::vector<std::jthread> workers;

@@ -8,7 +8,7 @@ namespace paco {
 class RangeFunction {
  public:
   template <typename Function>
-  RangeFunction(const Function& function)  // NOLINT(google-explicit-constructor)
+  RangeFunction(const Function& function)
       : function_(&function), call_([](const void* called, int64_t begin, int64_t end) {
           (*static_cast<const Function*>(called))(begin, end);
         }) {}

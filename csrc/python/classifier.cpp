@@ -109,9 +109,8 @@ py::array_t<float> array_of(std::vector<float> values, int64_t rows) {
   auto owner = std::make_unique<std::vector<float>>(std::move(values));
   const int64_t columns = rows == 0 ? 0 : static_cast<int64_t>(owner->size()) / rows;
   const float* data = owner->data();
-  const py::capsule free(owner.release(), [](void* memory) {
-    delete static_cast<std::vector<float>*>(memory);  // NOLINT
-  });
+  const py::capsule free(owner.release(),
+                         [](void* memory) { delete static_cast<std::vector<float>*>(memory); });
   return py::array_t<float>({rows, columns}, data, free);
 }
 

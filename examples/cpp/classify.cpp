@@ -8,8 +8,11 @@
 
 #include <torch/script.h>
 
+#include <exception>
 #include <iostream>
 #include <sstream>
+#include <string>
+#include <vector>
 
 namespace {
 

@@ -9,6 +9,7 @@
 #include <torch/csrc/inductor/aoti_package/model_package_loader.h>
 #include <torch/script.h>
 
+#include <exception>
 #include <functional>
 #include <iostream>
 #include <memory>
@@ -35,8 +36,11 @@ Segmentor load(const std::string& path) {
     return {[loader](const torch::Tensor& images) { return loader->run({images})[0]; },
             loader->get_metadata()};
   }
-  Texts texts = {{"mean", ""},         {"std", ""},        {"channels", ""}, {"palette", ""},
-                 {"size_divisor", ""}, {"input_size", ""}, {"classes", ""}};
+  Texts texts;
+  for (const char* name :
+       {"mean", "std", "channels", "palette", "size_divisor", "input_size", "input_channels"}) {
+    texts[name] = "";
+  }
   torch::jit::Module module = torch::jit::load(path, torch::kCPU, texts);
   module.eval();
   return {
@@ -62,7 +66,12 @@ torch::Tensor input_of(const cv::Mat& image, const Texts& texts) {
 }
 
 /// A file gives labels of other sizes too, and they mean nothing.
-void require_size(const Segmentor& segmentor, const cv::Mat& image, const std::string& path) {
+void require_fit(const Segmentor& segmentor, const cv::Mat& image, const std::string& path) {
+  const std::string& channels = segmentor.texts.at("input_channels");
+  if (channels != std::to_string(image.channels())) {
+    throw std::runtime_error("the segmentor takes images of " + channels + " channels, got " +
+                             std::to_string(image.channels()) + ": " + path);
+  }
   const std::string size = std::to_string(image.rows) + "," + std::to_string(image.cols);
   const std::string& taken = segmentor.texts.at("input_size");
   if (taken != "any" && taken != size) {
@@ -101,7 +110,7 @@ void run(const std::string& model, const std::string& image_path, const std::str
   const Segmentor segmentor = load(model);
   const cv::Mat image = cv::imread(image_path, cv::IMREAD_COLOR);
   if (image.empty()) throw std::runtime_error("cannot read " + image_path);
-  require_size(segmentor, image, image_path);
+  require_fit(segmentor, image, image_path);
   const torch::Tensor labels =
       segmentor.logits(input_of(image, segmentor.texts)).argmax(1).squeeze(0);
   if (!labels_path.empty() && labels.max().item<int64_t>() > 255) {

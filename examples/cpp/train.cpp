@@ -12,12 +12,15 @@
 #include <paco/nn.h>
 #include <torch/torch.h>
 
+#include <algorithm>
 #include <cmath>
+#include <exception>
 #include <filesystem>
 #include <iostream>
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace {

@@ -16,7 +16,9 @@
 #include <torch/script.h>
 #include <torch/torch.h>
 
+#include <exception>
 #include <iostream>
+#include <vector>
 
 namespace {
 

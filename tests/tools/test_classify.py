@@ -446,6 +446,18 @@ def test_a_bit_that_changed_is_noticed(digits, tmp_path, suffix, record):
     assert f"{largest.filename} in it is not what was written" in errors
 
 
+@pytest.mark.parametrize("length", [28, 30, 32])
+def test_a_list_of_records_that_ends_within_one_is_damaged(tmp_path, length):
+    """The place in the last entry where the length of its name, its extra field, its comment is."""
+    path = pixel_model(tmp_path / "model.pt")
+    content = bytearray(path.read_bytes())
+    content[content.rindex(b"PK\1\2") + length + 1] += 1
+    path.write_bytes(content)
+    errors = classify(path, write_noise(tmp_path / "image.png"), status=2).stderr
+    assert f"{path} is no classifier" in errors
+    assert "its zip archive is damaged" in errors
+
+
 @pytest.mark.parametrize("suffix", [".pt", ".pt2"])
 def test_a_foreign_model_is_a_sentence(digits, tmp_path, suffix):
     folder, _ = digits

@@ -14,8 +14,7 @@ struct CacheLineAllocator {
 
   CacheLineAllocator() = default;
   template <typename U>
-  CacheLineAllocator(const CacheLineAllocator<U>& /*other*/) {
-  }  // NOLINT(google-explicit-constructor)
+  CacheLineAllocator(const CacheLineAllocator<U>& /*other*/) {}
 
   T* allocate(size_t size) { return static_cast<T*>(::operator new(size * sizeof(T), kAlignment)); }
   void deallocate(T* numbers, size_t /*size*/) { ::operator delete(numbers, kAlignment); }
