@@ -45,8 +45,8 @@ inline torch::Tensor paco_loss_reference(const LossProblem& p) {
                    {p.features.to(torch::kFloat64), p.labels, to_float64(p.center_logits),
                     to_float64(p.queue), p.queue_labels, p.num_valid, to_float64(p.anchor_weight),
                     p.num_anchors, p.options.beta, p.options.gamma, p.options.base_temperature,
-                    p.options.label_smoothing, to_float64(p.soft_targets), p.options.alpha,
-                    p.options.temperature})
+                    p.options.label_smoothing, to_float64(p.soft_targets), /*detach_keys=*/false,
+                    p.options.alpha, p.options.temperature})
       .toTensor();
 }
 

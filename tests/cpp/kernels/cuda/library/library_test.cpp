@@ -34,7 +34,8 @@ TEST_F(CudaLibraryTest, OperatorsRunWithoutAGpu) {
                    /*queue_labels=*/c10::IValue(), /*num_valid=*/c10::IValue(),
                    /*anchor_weight=*/c10::IValue(), /*num_anchors=*/c10::IValue(), /*beta=*/1.0,
                    /*gamma=*/0.0, /*base_temperature=*/c10::IValue(), /*label_smoothing=*/0.0,
-                   /*soft_targets=*/c10::IValue(), /*alpha=*/0.0, /*temperature=*/0.2);
+                   /*soft_targets=*/c10::IValue(), /*detach_keys=*/false, /*alpha=*/0.0,
+                   /*temperature=*/0.2);
   op.callBoxed(&stack);
   ASSERT_EQ(stack.size(), 1u);
   EXPECT_NEAR(stack[0].toTensor().item<double>(), std::log(static_cast<double>(classes)), 1e-6);
