@@ -6,7 +6,6 @@ from os import PathLike, fspath
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
 from mmpretrain import get_model
@@ -14,6 +13,7 @@ from mmpretrain.models import ImageClassifier
 from torch import nn
 
 from .. import compat
+from ..engine.runner_model import model_of
 from ..naming import named
 from .reading import CheckpointError
 
@@ -71,7 +71,7 @@ class StrictLoadingHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Refuses a checkpoint of another model, before the runner takes it."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = model_of(runner)
         load_weights(model, checkpoint, self.checkpoint, for_training=False)
 
 

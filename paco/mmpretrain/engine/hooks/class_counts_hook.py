@@ -5,13 +5,13 @@ from collections.abc import Mapping
 
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmpretrain.registry import DATASETS, HOOKS
 
 from ...datasets.class_counts import count_classes
 from ...evaluation.long_tail_metric import LongTailMetric
 from ...models.heads.class_centers_head import ClassCentersHead
+from ..runner_model import model_of
 from .training_checks import check_training
 
 __all__ = ["ClassCountsHook"]
@@ -38,7 +38,7 @@ class ClassCountsHook(Hook):
         counts = count_classes(runner.train_dataloader.dataset)
         # This run's, not those of a checkpoint that it may have started from.
         self._image_counts = counts.images.tolist()
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = model_of(runner)
         check_training(runner, model, counts)
         for module in model.modules():
             if isinstance(module, ClassCentersHead):

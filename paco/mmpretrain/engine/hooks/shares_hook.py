@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from mmengine.hooks import EMAHook, Hook
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
@@ -15,6 +14,7 @@ from paco.distributed import ShardedClassCenters, clip_grad_norm_, full_state_di
 from paco.distributed.shares import gather_to_first, shared_out
 
 from ... import compat
+from ..runner_model import model_of
 
 __all__ = ["SharesHook"]
 
@@ -38,7 +38,7 @@ class SharesHook(Hook):
         self._whole: tuple[dict[str, Tensor], dict[int, dict[str, Tensor]]] | None = None
 
     def before_run(self, runner: Runner) -> None:
-        model = _model_of(runner)
+        model = model_of(runner)
         shares = dict(shared_out(model))
         if not shares:
             return
@@ -85,15 +85,11 @@ class SharesHook(Hook):
         if "optimizer" not in checkpoint or not isinstance(wrapper, OptimWrapper):
             return
         state = checkpoint["optimizer"]["state"]
-        for index, centers in _indices(_model_of(runner), wrapper).items():
+        for index, centers in _indices(model_of(runner), wrapper).items():
             first, own = centers.first_class, len(centers.weight)
             for name, value in state.get(index, {}).items():
                 if isinstance(value, Tensor) and value.dim() > 0:
                     state[index][name] = value[first : first + own]
-
-
-def _model_of(runner: Runner) -> nn.Module:
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
 def _shared_centers(model: nn.Module) -> list[ShardedClassCenters]:
