@@ -26,6 +26,12 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 
+# Pip tries to build where no wheel fits, and shows nothing else of why it did.
+NO_WHEEL = (
+    f"No wheel of libpaco for Python {platform.python_version()} on {platform.machine()} was found "
+    "or asked for"
+)
+
 
 def check_system() -> None:
     """Says what to do where the build cannot succeed; what it needs of torch, CMake says."""
@@ -47,8 +53,8 @@ def check_system() -> None:
         )
     if not shutil.which(os.environ.get("CXX", "c++")) and not shutil.which("g++"):
         raise SystemExit(
-            "libpaco is compiled by g++ 11 or newer, and there is none: apt-get install g++, or "
-            "install a wheel, which needs no compiler (docs/install.md)"
+            f"{NO_WHEEL}, and to compile it there is no g++: apt-get install g++ (11 or newer), or "
+            "take a Python that there is a wheel for (docs/install.md)"
         )
 
 
@@ -58,10 +64,9 @@ try:
     from torch.utils.cpp_extension import CUDA_HOME
 except ImportError as error:
     raise SystemExit(
-        f"No wheel of libpaco for Python {platform.python_version()} on {platform.machine()} was "
-        "found or asked for, and what is compiled must be against the torch that will load it: "
-        "install torch first, then add --no-build-isolation to pip install, or see docs/install.md "
-        f"for the wheels there are ({error})"
+        f"{NO_WHEEL}, and what is compiled must be against the torch that will load it: install "
+        "torch first, then add --no-build-isolation to pip install, or see docs/install.md for the "
+        f"wheels there are ({error})"
     ) from error
 
 ROOT = Path(__file__).parent.resolve()

@@ -24,11 +24,13 @@ def wheel_page() -> str:
 
 def what_to_do() -> str:
     """How to get a libpaco for the torch that runs, as sentences for an error."""
-    page = wheel_page()
+    # Without a page for its CUDA, the operators of the page for the CPU run on a GPU as well.
+    pages = list(dict.fromkeys([wheel_page(), wheel_page().split("+")[0] + "+cpu.html"]))
+    places = " ".join(f"--find-links <folder or address of the pages>/{page}" for page in pages)
     return (
-        f"Install the wheel for this torch, which the page {page} lists: "
-        "`pip install --force-reinstall --no-deps libpaco --find-links "
-        f"<folder or address of the pages>/{page}`. "
+        "Install the wheel for this torch, which the page "
+        f"{' or, where there is none for its CUDA, '.join(pages)} lists: "
+        f"`pip install --force-reinstall --no-deps libpaco {places}`. "
         "Or build it: in a checkout of libpaco run "
         "`pip install --no-build-isolation --no-deps -e .`"
     )

@@ -52,7 +52,7 @@ def new_environment(torch: str, python: str, cuda: bool) -> Path:
 
 
 def make_sdist(environment: Path) -> Path:
-    """The sdist of what is committed, in OUT."""
+    """The sdist of what is committed."""
     checkout = environment / "checkout"
     shutil.rmtree(checkout, ignore_errors=True)
     checkout.mkdir()
@@ -60,10 +60,10 @@ def make_sdist(environment: Path) -> Path:
         ["git", "archive", "HEAD"], cwd=ROOT, stdout=subprocess.PIPE, check=True
     )
     subprocess.run(["tar", "x"], cwd=checkout, input=archive.stdout, check=True)
-    for old in OUT.glob("*.tar.gz"):
-        old.unlink()
-    run(environment / "bin" / "python", "setup.py", "-q", "sdist", "-d", OUT, cwd=checkout)
-    (sdist,) = OUT.glob("*.tar.gz")
+    folder = environment / "sdist"
+    shutil.rmtree(folder, ignore_errors=True)
+    run(environment / "bin" / "python", "setup.py", "-q", "sdist", "-d", folder, cwd=checkout)
+    (sdist,) = folder.glob("*.tar.gz")
     return sdist
 
 
@@ -170,6 +170,15 @@ def test(environment: Path, wheel: Path) -> None:
     run(python, "-I", program, consumers, cwd=work_dir, env=only_environment)
 
 
+def publish(wheel: Path, sdist: Path, out: Path) -> None:
+    """Copies a wheel and the sdist that it was built from; the pages have their new hashes."""
+    for old in out.glob("*.tar.gz"):
+        old.unlink()
+    shutil.copy(wheel, out)
+    shutil.copy(sdist, out)
+    write_pages(out)
+
+
 def write_pages(wheels: Path) -> None:
     """An index page for each torch and device, in the form that --find-links reads.
 
@@ -212,8 +221,9 @@ def main() -> None:
             wheel = build(environment, sdist, args.cuda)
             check_contents(wheel, torch, args.cuda)
             test(environment, wheel)
-            shutil.copy(wheel, OUT)
-    write_pages(OUT)
+            publish(wheel, sdist, OUT)
+    if args.pages_only:
+        write_pages(OUT)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What setup.py says where libpaco cannot be built, before anything is compiled."""
 
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -39,8 +40,13 @@ def build(setting: str, **environment: str) -> subprocess.CompletedProcess:
         ("sys.platform = 'win32'", {}, "use WSL 2 on Windows"),
         ("sys.platform = 'darwin'", {}, "use WSL 2 on Windows, a Linux container"),
         ("import platform; platform.libc_ver = lambda: ('', '')", {}, "a system with glibc"),
-        ("", {"PATH": "/nowhere"}, "apt-get install g++, or install a wheel"),
+        ("", {"PATH": "/nowhere"}, "to compile it there is no g++: apt-get install g++"),
         ("sys.modules['torch'] = None", {}, "install torch first"),
+        (
+            "import platform; platform.machine = lambda: 'aarch64'; sys.modules['torch'] = None",
+            {},
+            f"No wheel of libpaco for Python {platform.python_version()} on aarch64",
+        ),
         ("", {"PACO_CUDA": "yes"}, "must be 0 or 1, got 'yes'"),
         ("import torch; torch.version.cuda = None", {"PACO_CUDA": "1"}, "a torch built with CUDA"),
         (NO_NVCC, {"PACO_CUDA": "1"}, "there is no nvcc; put nvcc of CUDA 13.0 on PATH"),

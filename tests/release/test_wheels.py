@@ -1,5 +1,7 @@
 """A wheel without what it promises, or with a library that is not ours, is not released."""
 
+import hashlib
+import re
 import zipfile
 from pathlib import Path
 
@@ -79,3 +81,24 @@ def test_a_library_that_is_not_ours_is_noticed(tmp_path, library):
 def test_a_wheel_for_another_torch_or_device_is_noticed(tmp_path, right, wrong):
     with pytest.raises(AssertionError):
         check(tmp_path, FILES, METADATA.replace(right, wrong))
+
+
+def test_a_page_has_the_hashes_of_the_files_that_lie_beside_it(tmp_path):
+    """Also after one of several wheels alone was built again."""
+    import wheels
+
+    out = tmp_path / "out"
+    out.mkdir()
+    made = ["libpaco-0.2.0+pt2.13cpu-cp311-x.whl", "libpaco-0.2.0+pt2.15cpu-cp311-x.whl"]
+    for content in ("first", "second"):
+        for name in made:
+            wheel, sdist = tmp_path / name, tmp_path / "libpaco-0.2.0.tar.gz"
+            wheel.write_text(content + name)
+            sdist.write_text(content)
+            wheels.publish(wheel, sdist, out)
+            for page in out.glob("*.html"):
+                links = re.findall(r'href="(\S+)#sha256=(\w+)"', page.read_text())
+                assert len(links) == 2
+                for file, digest in links:
+                    text = (out / file.replace("%2B", "+")).read_bytes()
+                    assert hashlib.sha256(text).hexdigest() == digest, (page, file)
