@@ -1,4 +1,4 @@
-"""Decodes every image that a config names: python tools/check_images.py CONFIG [--workers N].
+"""Decodes every image that a config names: paco-check-images CONFIG [--workers N].
 
 Training checks the lists before it starts, but an image only when its turn comes. This finds those
 that cannot be read or are animated, and says where the list names them.

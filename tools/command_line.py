@@ -7,19 +7,27 @@ import atexit
 import contextlib
 import dis
 import errno
-from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
+import sys
+import warnings
+from argparse import ArgumentError, ArgumentParser, Namespace
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
 # First, because it mends the toolbox's imports where that is needed.
-import paco.mmpretrain  # noqa: F401
+try:
+    # Of an operator that no model here has; it would advise against the package that is tested.
+    warnings.filterwarnings("ignore", "Fail to import ``MultiScaleDeformableAttention``")
+    import paco.mmpretrain  # noqa: F401
+except ImportError as error:
+    raise SystemExit(f"{Path(sys.argv[0]).name}: {error}") from error
 
 # isort: split
 import torch
 from mmengine.config import Config, DictAction
 
 __all__ = [
+    "ConfigOptions",
     "add_config_arguments",
     "add_launcher_argument",
     "add_resume_argument",
@@ -35,8 +43,8 @@ __all__ = [
 
 
 @contextlib.contextmanager
-def refusals_without_traceback(program: str) -> Iterator[None]:
-    """Ends the program with one sentence where paco refuses something, or a file fails.
+def refusals_without_traceback(parser: ArgumentParser) -> Iterator[None]:
+    """Ends the program as the parser does, status 2, where paco refuses something or a file fails.
 
     Whatever else fails keeps its traceback, a mistake in paco's own lines too.
     """
@@ -44,7 +52,7 @@ def refusals_without_traceback(program: str) -> Iterator[None]:
         yield
     except Exception as error:
         if _is_raised_by_paco(error) or (isinstance(error, OSError) and error.filename):
-            raise SystemExit(f"{program}: {error}") from error
+            parser.error(str(error))
         raise
 
 
@@ -70,13 +78,29 @@ def full_disk_named(folder: str) -> Iterator[None]:
         raise OSError(error.errno, error.strerror, folder) from error
 
 
+class ConfigOptions(DictAction):
+    """The toolbox's ``KEY=VALUE ...``, where a word without ``=`` is refused in a sentence."""
+
+    def __call__(
+        self,
+        parser: ArgumentParser,
+        namespace: Namespace,
+        values: Sequence[str],
+        option_string: str | None = None,
+    ) -> None:
+        for word in values:
+            if "=" not in word:
+                raise ArgumentError(self, f"must be KEY=VALUE, got {word!r}")
+        super().__call__(parser, namespace, values, option_string)
+
+
 def add_config_arguments(parser: ArgumentParser, help: str = "config file") -> None:
     """``config`` and ``--cfg-options``; :func:`load_config` reads the config that they name."""
     parser.add_argument("config", help=help)
     parser.add_argument(
         "--cfg-options",
         nargs="+",
-        action=DictAction,
+        action=ConfigOptions,
         default={},
         help="override settings of the config, such as test_dataloader.batch_size=64",
     )

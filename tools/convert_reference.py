@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("out", help="checkpoint file to write", type=Path)
     args = parser.parse_args(arguments)
 
-    with command_line.refusals_without_traceback("convert_reference.py"):
+    with command_line.refusals_without_traceback(parser):
         convert(args)
 
 

@@ -6,7 +6,8 @@ FILE has a count a line, as LongTailIoUMetric(class_pixels=FILE) reads it.
 import argparse
 from collections.abc import Sequence
 
-from paco.tools import command_line  # first: it mends the toolbox's imports
+# First: the one mends the toolbox's imports, the other says which is missing.
+from paco.tools import command_line, needs_mmseg  # noqa: F401
 
 # isort: split
 import numpy as np
@@ -22,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("out", metavar="FILE", help="text file to write")
     args = parser.parse_args(arguments)
 
-    with command_line.refusals_without_traceback("count_pixels.py"):
+    with command_line.refusals_without_traceback(parser):
         cfg = command_line.load_config(args)
         init_default_scope("mmseg")
         settings = cfg.train_dataloader.dataset

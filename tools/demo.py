@@ -11,16 +11,16 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-# First, because it mends the toolbox's imports where that is needed.
-import paco.mmpretrain
+from paco.tools import command_line  # first: it mends the toolbox's imports
 
 # isort: split
 import cv2
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
+import paco
 from paco import deploy
 from paco.deploy.files import save_torchscript, torchscript
 from paco.mmpretrain import InferenceClassifier
@@ -91,24 +91,30 @@ def classify(runner: Runner, work_dir: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--work-dir", type=Path, default=Path("work_dirs/demo"))
     parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, help="override settings of both configs"
+        "--cfg-options",
+        nargs="+",
+        action=command_line.ConfigOptions,
+        help="override settings of both configs",
     )
     args = parser.parse_args(arguments)
     # The network is too small for more, and one thread waits for nobody on a busy machine.
     torch.set_num_threads(1)
 
     results = {}
-    for method, title in METHODS.items():
-        print(f"Training with {title}")
-        runner = make_runner(method, args.work_dir, args.cfg_options)
-        runner.train()
-        results[method] = runner.test()
-    print_table(results)
-    export(runner, args.work_dir)
-    classify(runner, args.work_dir)
+    with command_line.refusals_without_traceback(parser):
+        for method, title in METHODS.items():
+            print(f"Training with {title}")
+            runner = make_runner(method, args.work_dir, args.cfg_options)
+            runner.train()
+            results[method] = runner.test()
+        print_table(results)
+        export(runner, args.work_dir)
+        classify(runner, args.work_dir)
 
 
 if __name__ == "__main__":

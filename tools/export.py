@@ -50,19 +50,18 @@ def input_shape(texts: dict[str, str]) -> list[int]:
     """The shape of one image, as the test pipeline makes it."""
     size = [int(n) for n in (texts.get("crop") or texts.get("resize", "")).split(",") if n]
     if len(size) != 2:
-        raise SystemExit(
-            "export.py: the test pipeline does not say how large an image is; say it, such as "
-            "--shape 3 32 32"
+        raise ValueError(
+            "the test pipeline does not say how large an image is; say it, such as --shape 3 32 32"
         )
     return [1 if texts["channels"] == "GRAY" else 3, *size]
 
 
 def write(export: Callable[..., float | None], *arguments: object) -> float | None:
-    """Exports, or says in a sentence why not."""
+    """Exports; what PyTorch refuses is refused as what paco does."""
     try:
         return export(*arguments)
     except (ImportError, OSError, RuntimeError, ValueError) as error:
-        raise SystemExit(f"export.py: {error}") from error
+        raise ValueError(str(error)) from error
 
 
 def export_checkpoint(args: argparse.Namespace) -> None:
@@ -79,7 +78,7 @@ def export_checkpoint(args: argparse.Namespace) -> None:
     if is_training_step:
         if not isinstance(model.head, PaCoHead):
             kind = type(model.head).__name__
-            raise SystemExit(f"export.py: a {kind} has no queue and no PaCo loss")
+            raise ValueError(f"a {kind} has no queue and no PaCo loss")
         both_views = out.suffix == ".pt2" and model.key_encoder is None  # GPaCo
         write(deploy.export_training_step, model.head.step, out, texts, both_views)
         print(f"{out}: one step agrees with the model's")
@@ -136,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if args.target_prior and args.format.startswith("training-step"):
         parser.error(f"--target-prior is for classifiers, not for {args.format}")
 
-    with command_line.refusals_without_traceback("export.py"):
+    with command_line.refusals_without_traceback(parser):
         export_checkpoint(args)
 
 

@@ -4,7 +4,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from paco.tools import command_line  # first: it mends the toolbox's imports
+# First: the one mends the toolbox's imports, the other says which is missing.
+from paco.tools import command_line, needs_mmseg  # noqa: F401
 
 # isort: split
 import torch
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command_line.add_work_dir_argument(parser, "the exported file")
     args = parser.parse_args(arguments)
 
-    with command_line.refusals_without_traceback("export_segmentor.py"):
+    with command_line.refusals_without_traceback(parser):
         cfg = command_line.load_config(args)
         out = Path(command_line.work_dir_of(args, cfg), f"segmentor.{args.format}")
         out.parent.mkdir(parents=True, exist_ok=True)

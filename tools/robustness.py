@@ -107,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not (args.imagenet_c or args.imagenet_r or args.imagenet_s):
         parser.error("give one of --imagenet-c, --imagenet-r, --imagenet-s at least")
 
-    with command_line.refusals_without_traceback("robustness.py"):
+    with command_line.refusals_without_traceback(parser):
         cfg = command_line.load_config(args)
         cfg.work_dir = command_line.work_dir_of(args, cfg)
         command_line.set_dataloader_defaults(cfg)

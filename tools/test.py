@@ -14,11 +14,11 @@ import torch
 from mmengine import dump
 from mmengine.config import Config
 from mmengine.evaluator import DumpResults
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from paco._files import whole_file
 from paco.mmpretrain import EnsembleClassifier, StrictLoadingHook, load_trained_model
+from paco.mmpretrain.engine.runner_model import model_of
 from paco.tools.target_prior import add_target_prior_argument, set_target_prior
 
 
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command_line.add_launcher_argument(parser)
     args = parser.parse_args(arguments)
 
-    with command_line.refusals_without_traceback("test.py"):
+    with command_line.refusals_without_traceback(parser):
         cfg = command_line.load_config(args)
         cfg.work_dir = command_line.work_dir_of(args, cfg)
         command_line.set_dataloader_defaults(cfg)
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         runner = Runner.from_cfg(cfg)
         runner.register_hook(StrictLoadingHook(args.checkpoint))
         runner.load_or_resume()
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = model_of(runner)
         models = [model] + [
             load_trained_model(Config.fromfile(config), checkpoint, model.data_preprocessor.device)
             for config, checkpoint in args.others

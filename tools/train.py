@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command_line.add_launcher_argument(parser)
     args = parser.parse_args(arguments)
 
-    with command_line.refusals_without_traceback("train.py"):
+    with command_line.refusals_without_traceback(parser):
         cfg = command_line.load_config(args)
         cfg.work_dir = command_line.work_dir_of(args, cfg)
         command_line.set_resume(args, cfg)

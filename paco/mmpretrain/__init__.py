@@ -14,8 +14,8 @@ try:
     import mmpretrain  # noqa: F401
 except ImportError as error:
     raise ImportError(
-        "paco.mmpretrain needs a toolbox: pip install mmengine mmcv-lite mmpretrain 'setuptools<82'"
-        ", or the maintained fork: pip install onedl-mmengine onedl-mmcv onedl-mmpretrain"
+        "paco.mmpretrain needs a toolbox: pip install 'libpaco[mmpretrain]', or the maintained "
+        f"fork: pip install 'libpaco[onedl]' ({error})"
     ) from error
 
 from . import old_names  # noqa: F401

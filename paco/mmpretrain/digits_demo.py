@@ -31,7 +31,9 @@ def load_digits() -> tuple[np.ndarray, Tensor]:
     try:
         from sklearn import datasets
     except ImportError as error:
-        raise ImportError("DigitsLT: the images come with scikit-learn; install it") from error
+        raise ImportError(
+            "DigitsLT: the images come with scikit-learn: pip install scikit-learn"
+        ) from error
     digits = datasets.load_digits()
     # 17 grey levels, 0 to 16.
     images = np.rint(digits.images * (255 / 16)).astype(np.uint8)

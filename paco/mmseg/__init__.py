@@ -13,7 +13,8 @@ try:
     import mmseg  # noqa: F401
 except ImportError as error:
     raise ImportError(
-        "paco.mmseg needs a toolbox: pip install onedl-mmengine onedl-mmcv onedl-mmsegmentation"
+        "paco.mmseg needs a toolbox: pip install 'libpaco[onedl]' onedl-mmsegmentation, where no "
+        f"original package of OpenMMLab is installed ({error})"
     ) from error
 
 from .digits_scenes import DigitsScenes, LoadScene, SmallSegBackbone

@@ -26,7 +26,9 @@ def load_digits() -> tuple[np.ndarray, np.ndarray]:
     try:
         from sklearn import datasets
     except ImportError as error:
-        raise ImportError("DigitsScenes: the images come with scikit-learn; install it") from error
+        raise ImportError(
+            "DigitsScenes: the images come with scikit-learn: pip install scikit-learn"
+        ) from error
     digits = datasets.load_digits()
     return digits.images / 16, digits.target
 

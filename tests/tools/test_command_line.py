@@ -10,6 +10,7 @@ from datetime import timedelta
 import pytest
 import torch
 from helpers.digits_runs import CONFIGS
+from helpers.refusals import refused
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
@@ -164,28 +165,55 @@ print(torch.distributed.is_initialized())
 
 
 def refusals():
-    return command_line.refusals_without_traceback("a.py")
+    return command_line.refusals_without_traceback(ArgumentParser())
 
 
-def test_what_paco_refuses_is_one_sentence():
-    with pytest.raises(SystemExit, match=r"^a\.py: there is no checkpoint none\.pth$"), refusals():
+def test_what_paco_refuses_is_one_sentence(capsys):
+    with refused(capsys, r"there is no checkpoint none\.pth$"), refusals():
         read_checkpoint("none.pth")
 
 
-def test_a_file_that_fails_is_one_sentence(tmp_path):
-    with pytest.raises(SystemExit, match=r"^a\.py: .*none\.py"), refusals():
+def test_a_file_that_fails_is_one_sentence(tmp_path, capsys):
+    with refused(capsys, r"none\.py"), refusals():
         Config.fromfile(tmp_path / "none.py")
 
 
-def test_a_full_disk_names_the_folder_of_a_file_that_was_open(tmp_path):
-    message = rf"^a\.py: .*No space left on device: '{tmp_path}'$"
+def test_a_full_disk_names_the_folder_of_a_file_that_was_open(tmp_path, capsys):
     with (
-        pytest.raises(SystemExit, match=message),
+        refused(capsys, f"No space left on device: '{tmp_path}'$"),
         refusals(),
         command_line.full_disk_named(str(tmp_path)),
         open("/dev/full", "w") as log,
     ):
         log.write("loss: 1.0")
+
+
+def test_an_option_of_the_config_needs_a_value(capsys):
+    with refused(capsys, r"--cfg-options: must be KEY=VALUE, got 'train_cfg\.max_epochs'"):
+        train.main([str(DIGITS), "--cfg-options", "seed=1", "train_cfg.max_epochs"])
+
+
+@pytest.mark.parametrize(
+    ("tool", "missing", "words"),
+    [
+        ("train", "mmpretrain", "pip install 'libpaco[mmpretrain]', or"),
+        ("count_pixels", "mmseg", "pip install 'libpaco[onedl]' onedl-mmsegmentation"),
+        ("export_segmentor", "mmseg", "pip install 'libpaco[onedl]' onedl-mmsegmentation"),
+        ("analysis.calibration", "matplotlib", "pip install 'libpaco[plots]'"),
+        ("analysis.segmentation_overlay", "mmseg", "pip install 'libpaco[onedl]' onedl-mmseg"),
+    ],
+)
+def test_a_missing_toolbox_ends_the_program_in_a_sentence(tool, missing, words):
+    program = f"""
+import runpy, sys
+sys.modules[{missing!r}] = None
+runpy.run_module("paco.tools.{tool}", run_name="__main__")
+"""
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True
+    )
+    assert result.returncode == 1
+    assert words in result.stderr.splitlines()[-1] and "Traceback" not in result.stderr
 
 
 @pytest.mark.parametrize("where", ["torch", "paco"])

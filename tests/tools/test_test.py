@@ -11,6 +11,7 @@ import paco.mmpretrain  # noqa: F401  (mends the toolbox's imports)
 # isort: split
 import torch
 from helpers.digits_runs import CONFIGS
+from helpers.refusals import refused
 from mmengine.config import Config
 from mmpretrain import get_model
 
@@ -93,9 +94,9 @@ def test_a_file_that_is_no_target_prior_is_refused(content, message, checkpoint,
     assert model.head.log_target_prior is None
 
 
-def test_a_target_prior_that_is_refused_ends_the_test_in_a_sentence(checkpoint, tmp_path):
+def test_a_target_prior_that_is_refused_ends_the_test_in_a_sentence(checkpoint, tmp_path, capsys):
     options = ("--work-dir", tmp_path / "work", "--target-prior", tmp_path / "none.json")
-    with pytest.raises(SystemExit, match=r"test\.py: .*none\.json"):
+    with refused(capsys, r"none\.json"):
         run(CONFIG, checkpoint, *options)
 
 
@@ -115,27 +116,27 @@ def test_an_ensemble_predicts_by_the_mean_of_the_logits(checkpoint, tmp_path):
     torch.testing.assert_close(predicted["two", "other"], predicted["one", "other"])
 
 
-def test_models_that_see_other_pixels_are_no_ensemble(checkpoint, tmp_path):
+def test_models_that_see_other_pixels_are_no_ensemble(checkpoint, tmp_path, capsys):
     config = Config.fromfile(CONFIG)
     config.model.data_preprocessor = dict(mean=[1.0], std=[2.0])
     config.pop("data_preprocessor", None)
     config.dump(tmp_path / "other.py")
     others = ("--with", tmp_path / "other.py", checkpoint)
-    with pytest.raises(SystemExit, match=r"test\.py: .*models\[1\] prepares images with .*1\.0"):
+    with refused(capsys, r"models\[1\] prepares images with .*1\.0"):
         run(CONFIG, checkpoint, "--work-dir", tmp_path / "work", *others)
 
 
-def test_a_checkpoint_of_another_model_is_refused(checkpoint, tmp_path):
+def test_a_checkpoint_of_another_model_is_refused(checkpoint, tmp_path, capsys):
     state = torch.load(checkpoint, weights_only=True)["state_dict"]
     other = tmp_path / "other.pth"
     renamed = {name.replace("backbone", "encoder"): value for name, value in state.items()}
     torch.save({"state_dict": renamed}, other)
-    with pytest.raises(SystemExit, match=r"test\.py: .*other\.pth is not .* are missing: backbone"):
+    with refused(capsys, r"other\.pth is not .* are missing: backbone"):
         run(CONFIG, other, "--work-dir", tmp_path / "work")
 
 
-def test_class_counts_that_nobody_knows_are_one_sentence(checkpoint, tmp_path):
+def test_class_counts_that_nobody_knows_are_one_sentence(checkpoint, tmp_path, capsys):
     training = ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler")
     missing = ("--cfg-options", *(f"{name}=None" for name in training))
-    with pytest.raises(SystemExit, match=r"^test\.py: LongTailMetric does not know .*; pass Long"):
+    with refused(capsys, r"LongTailMetric does not know .*; pass Long"):
         run(CONFIG, checkpoint, "--work-dir", tmp_path / "work", *missing)

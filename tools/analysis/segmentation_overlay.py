@@ -10,7 +10,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from paco.tools import command_line  # first: it mends the toolbox's imports
+# First: the one mends the toolbox's imports, the other says which is missing.
+from paco.tools import command_line, needs_mmseg  # noqa: F401
 
 # isort: split
 import numpy as np
@@ -91,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--scale", type=int, default=3, help="pixels of the picture a pixel")
     args = parser.parse_args(arguments)
 
-    with command_line.refusals_without_traceback("segmentation_overlay.py"):
+    with command_line.refusals_without_traceback(parser):
         init_default_scope("mmseg")
         models = [model.partition(":")[::2] for model in args.models]
         dataset = DATASETS.build(Config.fromfile(models[0][0]).test_dataloader.dataset)
