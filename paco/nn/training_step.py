@@ -220,9 +220,9 @@ class TrainingStep(nn.Module):
             None,
             pooled.size(0),
             soft_targets,
-            True,
-            self.centers.num_classes if self.shared_centers else None,
-            anchors_per_process,
+            detach_keys=True,
+            num_classes=self.centers.num_classes if self.shared_centers else None,
+            anchors_per_process=anchors_per_process,
         )
         return center_logits, loss
 
