@@ -42,10 +42,10 @@ demo: .venv/paco
 	$(BIN)/cmake --build $(BUILD)/examples --target classify
 	$(BUILD)/examples/classify work_dirs/demo/classifier.pt work_dirs/demo/test_images.pt
 
-# The two in Python side by side: most of their tests keep one core busy.
+# Two at a time: most tests in Python keep one core busy. Those from C++ take the place of the first
+# that ends.
 test:
-	OMP_WAIT_POLICY=passive $(MAKE) --jobs 2 --output-sync=line test-python test-onedl
-	$(MAKE) test-cpp
+	OMP_WAIT_POLICY=passive $(MAKE) --jobs 2 --output-sync=line test-python test-onedl test-cpp
 
 test-python: .venv/paco .venv/dev
 	$(BIN)/pytest
