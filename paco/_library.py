@@ -24,7 +24,7 @@ def wheel_page() -> str:
 
 def what_to_do() -> str:
     """How to get a libpaco for the torch that runs, as sentences for an error."""
-    # Without a page for its CUDA, the operators of the page for the CPU run on a GPU as well.
+    # The wheel for the CPU serves a GPU too, by PyTorch's operators, where its CUDA has no page.
     pages = list(dict.fromkeys([wheel_page(), wheel_page().split("+")[0] + "+cpu.html"]))
     places = " ".join(f"--find-links <folder or address of the pages>/{page}" for page in pages)
     return (

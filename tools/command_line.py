@@ -16,7 +16,7 @@ from pathlib import Path
 
 # First, because it mends the toolbox's imports where that is needed.
 try:
-    # Of an operator that no model here has; it would advise against the package that is tested.
+    # This warning is of an operator that no model here has, and advises against mmcv-lite.
     warnings.filterwarnings("ignore", "Fail to import ``MultiScaleDeformableAttention``")
     import paco.mmpretrain  # noqa: F401
 except ImportError as error:

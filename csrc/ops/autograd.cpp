@@ -65,7 +65,7 @@ class PaCoLossFunction : public torch::autograd::Function<PaCoLossFunction> {
     const auto anchor_weight = as_optional(saved[3]);
     const auto class_counts = as_optional(saved[7]);
     const auto soft_targets = as_optional(saved[8]);
-    // Without a gradient to keys the anchors are all rows that the backward pass has to know.
+    // The backward pass has to know the rows with a gradient alone: anchors, where keys have none.
     const c10::SymInt num_rows = saved[0].sym_size(0);
     const bool detach_keys = context->saved_data["detach_keys"].toBool();
     const c10::SymInt num_columns = detach_keys ? saved[5].sym_size(0) : num_rows;

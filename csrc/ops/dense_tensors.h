@@ -34,7 +34,7 @@ class DenseTensors {
     return keep(tensor.contiguous()).const_data_ptr<T>();
   }
 
-  // Of the dtype that sums over `rows` have.
+  // The same in the dtype that sums over `rows` have.
   const void* dense_wide(const at::Tensor& tensor, const at::Tensor& rows) {
     return dense(tensor.to(accumulate_type(rows.scalar_type())));
   }

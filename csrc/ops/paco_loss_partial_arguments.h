@@ -73,7 +73,7 @@ PaCoLossRecord empty_record(const PaCoLossPartialArguments& args, bool features_
 PaCoLossCombined empty_combined(const PaCoLossCombineArguments& args);
 PaCoLossInputGradients empty_partial_gradients(const PaCoLossPartialBackwardArguments& args);
 
-// Where a share's record and a combination are written.
+// The tensors that a share's record and a combination are written to, as pointers.
 PaCoLossRecords records_of(const PaCoLossRecord& record);
 PaCoLossOutput output_of(const PaCoLossCombined& result);
 

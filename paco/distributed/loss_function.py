@@ -112,7 +112,7 @@ class PaCoLossFunction(torch.autograd.Function):
             anchor_grad,
         ) = ctx.saved_tensors
         sizes, options, members = ctx.sizes, ctx.options, ctx.members
-        # Without a gradient to keys its own anchors are all columns that have one.
+        # The columns with a gradient are its own anchors alone, where keys have none.
         columns = sizes[members.rank] if options.detach_keys else features.size(0)
         # One row for each anchor, L_i, W_i and the gradient to l_i, is all that travels.
         grad_losses = (grad_loss.double() * (members.size / sum(sizes))).expand_as(log_partition)

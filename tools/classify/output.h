@@ -11,7 +11,7 @@ namespace paco::classify {
 /// Writes results to the standard output, best class first.
 class Results {
  public:
-  /// Without `json` writes a table's header: `images` and `classes` say how wide its columns are,
+  /// Writes a table's header, unless `json`: `images` and `classes` say how wide its columns are,
   /// `top_k` how many there are.
   Results(const std::vector<std::string>& images, const std::vector<std::string>& classes,
           int top_k, bool json);
